@@ -1,0 +1,10 @@
+//! What tests share: a database of their own, a clock they move, and waiting for a condition with a bound.
+//! A development dependency only.
+
+mod clock;
+mod database;
+mod wait;
+
+pub use clock::{SeededClock, SystemClock};
+pub use database::{TestDb, database};
+pub use wait::wait_for;
