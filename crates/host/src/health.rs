@@ -1,0 +1,186 @@
+//! `/healthz` says that the process lives; `/readyz` says whether it can do its work, and if not, what is missing.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::future::join_all;
+use serde_json::json;
+use steadfast_core::problem;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::json::Json;
+use crate::problem::Reply;
+
+/// A report is given again for this long, so that whoever asks often does not make the checks run often.
+const FRESH: Duration = Duration::from_millis(500);
+
+type Probe = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync;
+
+struct Check {
+    name: String,
+    limit: Duration,
+    probe: Box<Probe>,
+}
+
+/// A registry of checks; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Health(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    checks: RwLock<Vec<Arc<Check>>>,
+    draining: AtomicBool,
+    last: Mutex<Option<(Instant, Vec<Missing>)>>,
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health").field("checks", &self.names()).finish_non_exhaustive()
+    }
+}
+
+/// What is not ready, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missing {
+    /// The check's name.
+    pub check: String,
+    /// What it says. Everybody may read it.
+    pub why: String,
+}
+
+impl Health {
+    /// Without any check: ready.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a check that answers within `limit` whether its part is ready, and if not, why. The reason is shown to
+    /// whoever asks, so it names no host, user or secret.
+    pub fn check<F>(&self, name: impl Into<String>, limit: Duration, probe: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let check = Check { name: name.into(), limit, probe: Box::new(move || Box::pin(probe())) };
+        self.0.checks.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(check));
+    }
+
+    /// From now on not ready: the process is ending.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Runs all checks at once and says what is not ready; empty when everything is.
+    pub async fn missing(&self) -> Vec<Missing> {
+        self.missing_at(Instant::now()).await
+    }
+
+    async fn missing_at(&self, now: Instant) -> Vec<Missing> {
+        if self.0.draining.load(Ordering::Acquire) {
+            return vec![Missing { check: "process".to_owned(), why: "ending: send requests elsewhere".to_owned() }];
+        }
+        let mut last = self.0.last.lock().await;
+        if let Some((at, missing)) = &*last
+            && now.duration_since(*at) < FRESH
+        {
+            return missing.clone();
+        }
+        let checks = self.0.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let missing: Vec<_> = join_all(checks.iter().map(|check| run(check))).await.into_iter().flatten().collect();
+        *last = Some((now, missing.clone()));
+        missing
+    }
+
+    /// The routes `/healthz` and `/readyz`.
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        let health = self.clone();
+        Router::new().route("/healthz", get(|| async { Json(json!({"status": "alive"})) })).route(
+            "/readyz",
+            get(move || {
+                let health = health.clone();
+                async move { health.report().await }
+            }),
+        )
+    }
+
+    async fn report(&self) -> Response {
+        let missing = self.missing().await;
+        if missing.is_empty() {
+            return Json(json!({"status": "ready", "checks": self.names()})).into_response();
+        }
+        let list: Vec<_> = missing.iter().map(|it| json!({"check": it.check, "why": it.why})).collect();
+        let names: Vec<_> = missing.iter().map(|it| it.check.as_str()).collect();
+        Reply::from(
+            problem::UNAVAILABLE
+                .with(format!("not ready: {}", names.join(", ")))
+                .member("not_ready", list)
+                .retry_after(1),
+        )
+        .into_response()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let checks = self.0.checks.read().unwrap_or_else(PoisonError::into_inner);
+        checks.iter().map(|check| check.name.clone()).collect()
+    }
+}
+
+async fn run(check: &Check) -> Option<Missing> {
+    let why = match timeout(check.limit, (check.probe)()).await {
+        Ok(Ok(())) => return None,
+        Ok(Err(why)) => why,
+        Err(_) => format!("no answer within {:?}", check.limit),
+    };
+    Some(Missing { check: check.name.clone(), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_ready_is_listed_and_a_hanging_check_is_cut() {
+        let health = Health::new();
+        health.check("journal", Duration::from_secs(1), || async { Ok(()) });
+        health.check("bus", Duration::from_secs(1), || async { Err("no broker answers".to_owned()) });
+        health.check("cache", Duration::from_millis(50), std::future::pending);
+        let missing = health.missing().await;
+        let told: Vec<_> = missing.iter().map(|it| (it.check.as_str(), it.why.as_str())).collect();
+        assert_eq!(told, [("bus", "no broker answers"), ("cache", "no answer within 50ms")]);
+    }
+
+    #[tokio::test]
+    async fn asking_often_does_not_check_often() {
+        let health = Health::new();
+        let runs = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&runs);
+        health.check("journal", Duration::from_secs(1), move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { Ok(()) }
+        });
+        let now = Instant::now();
+        for _ in 0..100 {
+            health.missing_at(now).await;
+        }
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
+        health.missing_at(now + FRESH).await;
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn an_ending_process_is_not_ready() {
+        let health = Health::new();
+        assert_eq!(health.report().await.status(), 200);
+        health.drain();
+        assert_eq!(health.report().await.status(), 503);
+    }
+}

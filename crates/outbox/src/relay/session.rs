@@ -1,0 +1,359 @@
+//! One epoch of one lane: starts what the lane allows, takes in what has ended, waits.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Driver;
+use super::wire::{Item, entry, produce};
+use crate::Error;
+use crate::lanes::{Known, Lane, Limits, Marks, Verdict};
+use crate::store::{Parked, Row};
+
+/// A hint that comes sooner after the last look waits for this: a burst of commits is one look.
+const DEBOUNCE: Duration = Duration::from_millis(1);
+
+/// How an epoch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Asked to stop; the lane is given up.
+    Stopped,
+    /// Another relay has the lane.
+    Fenced,
+}
+
+/// Something that was started and has ended.
+enum Done {
+    Read(Result<Vec<Row>, Error>),
+    Produced(Vec<Verdict>),
+    Marked(Marks, Result<(), Error>),
+    Held(Result<Vec<Parked>, Error>),
+    Retries(Vec<i64>, Result<Vec<Row>, Error>),
+    Renewed(Result<(), Error>),
+}
+
+/// Publishes under this epoch until stopped or fenced.
+pub(super) async fn run(driver: &Driver, epoch: i64, stop: &CancellationToken) -> End {
+    let mut session = Session::new(driver, epoch);
+    loop {
+        session.start();
+        if session.is_drained() {
+            session.give_up().await;
+            return End::Stopped;
+        }
+        let wake = session.next_wake();
+        tokio::select! {
+            Some(done) = session.work.next() => {
+                if session.take_in(done) == Some(End::Fenced) {
+                    return End::Fenced;
+                }
+            }
+            () = driver.hint.notified(), if !session.is_stopping() => session.hinted(),
+            () = sleep_until(wake) => {}
+            () = stop.cancelled(), if !session.is_stopping() => {
+                session.stop_at = Some(Instant::now() + driver.config.drain);
+            }
+        }
+    }
+}
+
+struct Session<'a> {
+    driver: &'a Driver,
+    epoch: i64,
+    lane: Lane<Item>,
+    work: FuturesUnordered<BoxFuture<'a, Done>>,
+    reading: bool,
+    checking: bool,
+    renewing: bool,
+    stop_at: Option<Instant>,
+    pause: Duration,
+    read_began: Instant,
+    read_at: Instant,
+    send_at: Instant,
+    mark_at: Option<Instant>,
+    check_at: Instant,
+    sweep_at: Instant,
+    renew_at: Instant,
+}
+
+impl<'a> Session<'a> {
+    fn new(driver: &'a Driver, epoch: i64) -> Self {
+        let config = &driver.config;
+        let limits = Limits {
+            batch: config.batch,
+            max_attempts: config.max_attempts,
+            parked: config.parked,
+            retry: config.retry,
+        };
+        let now = Instant::now();
+        Self {
+            driver,
+            epoch,
+            lane: Lane::new(limits),
+            work: FuturesUnordered::new(),
+            reading: false,
+            checking: false,
+            renewing: false,
+            stop_at: None,
+            pause: config.poll_first,
+            read_began: now,
+            read_at: now,
+            send_at: now,
+            mark_at: None,
+            check_at: now,
+            sweep_at: now + config.sweep,
+            renew_at: now + config.lease / 3,
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop_at.is_some()
+    }
+
+    /// Whether a stopping session has nothing left in flight, or no time left.
+    fn is_drained(&self) -> bool {
+        self.stop_at.is_some_and(|limit| self.lane.is_settled() || Instant::now() >= limit)
+    }
+
+    /// Starts all that may start now.
+    fn start(&mut self) {
+        let now = Instant::now();
+        if !self.is_stopping() {
+            self.start_checks(now);
+            self.start_read(now);
+            self.start_batch(now);
+        }
+        self.start_marks(now);
+        if now >= self.renew_at && !self.renewing {
+            self.renewing = true;
+            let (driver, epoch) = (self.driver, self.epoch);
+            let until = driver.clock.now() + driver.config.lease;
+            self.work.push(Box::pin(async move { Done::Renewed(driver.store.renew(epoch, until).await) }));
+        }
+    }
+
+    fn start_checks(&mut self, now: Instant) {
+        let driver = self.driver;
+        if now >= self.check_at && !self.checking {
+            self.checking = true;
+            self.check_at = now + driver.config.refresh;
+            self.work.push(Box::pin(async move { Done::Held(driver.store.parked().await) }));
+        }
+        if now >= self.sweep_at {
+            self.sweep_at = now + driver.config.sweep;
+            self.lane.sweep();
+        }
+    }
+
+    fn start_read(&mut self, now: Instant) {
+        if self.reading || now < self.read_at {
+            return;
+        }
+        let Some(position) = self.lane.next_read() else { return };
+        self.reading = true;
+        self.read_began = now;
+        let (driver, limit) = (self.driver, self.driver.config.batch);
+        self.work.push(Box::pin(async move { Done::Read(driver.store.read(position, limit).await) }));
+    }
+
+    fn start_batch(&mut self, now: Instant) {
+        if now < self.send_at {
+            return;
+        }
+        let batch = self.lane.next_batch();
+        if batch.is_empty() {
+            return;
+        }
+        let driver = self.driver;
+        self.work.push(Box::pin(async move { Done::Produced(produce(driver, batch).await) }));
+    }
+
+    fn start_marks(&mut self, now: Instant) {
+        let due = self.is_stopping() || self.lane.marks_are_urgent() || self.mark_at.is_some_and(|at| now >= at);
+        if !due {
+            return;
+        }
+        if let Some(marks) = self.lane.take_marks() {
+            self.mark_at = None;
+            self.push_marks(marks, Duration::ZERO);
+        }
+    }
+
+    fn push_marks(&mut self, marks: Marks, after: Duration) {
+        let (driver, epoch) = (self.driver, self.epoch);
+        self.work.push(Box::pin(async move {
+            if !after.is_zero() {
+                sleep(after).await;
+            }
+            let now = driver.clock.now();
+            let outcome = driver.store.mark(epoch, now + driver.config.lease, &marks, now).await;
+            Done::Marked(marks, outcome)
+        }));
+    }
+
+    /// When to look again although nothing has ended: the next moment that is still ahead. What is already due waits for
+    /// something to end.
+    fn next_wake(&self) -> Instant {
+        let now = Instant::now();
+        let moments = [
+            Some(self.read_at),
+            Some(self.send_at),
+            self.mark_at,
+            Some(self.check_at),
+            Some(self.sweep_at),
+            Some(self.renew_at),
+            self.stop_at,
+        ];
+        let ahead = moments.into_iter().flatten().filter(|at| *at > now).min();
+        ahead.unwrap_or(now + self.driver.config.refresh)
+    }
+
+    fn hinted(&mut self) {
+        self.pause = self.driver.config.poll_first;
+        self.read_at = self.read_at.min((self.read_began + DEBOUNCE).max(Instant::now()));
+    }
+
+    fn take_in(&mut self, done: Done) -> Option<End> {
+        match done {
+            Done::Read(outcome) => self.on_read(outcome),
+            Done::Produced(verdicts) => self.on_produced(verdicts),
+            Done::Marked(marks, outcome) => return self.on_marked(marks, outcome),
+            Done::Held(outcome) => self.on_held(outcome),
+            Done::Retries(asked, outcome) => self.on_retries(&asked, outcome),
+            Done::Renewed(outcome) => return self.on_renewed(outcome),
+        }
+        None
+    }
+
+    fn on_read(&mut self, outcome: Result<Vec<Row>, Error>) {
+        self.reading = false;
+        let config = &self.driver.config;
+        let now = Instant::now();
+        let rows = match outcome {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.driver.complain(&error, "reading the outbox failed");
+                self.read_at = now + config.retry.cap.min(config.poll_last);
+                return;
+            }
+        };
+        if rows.is_empty() {
+            self.read_at = now + jitter(self.pause);
+            self.pause = (self.pause * 2).min(config.poll_last);
+        } else {
+            // A full batch promises more; after a part of one the next looks are soon and get rarer.
+            self.pause = config.poll_first;
+            self.read_at = if rows.len() >= config.batch { now } else { now + self.pause };
+        }
+        self.driver.count_met(rows.iter().map(|row| row.id));
+        let found = self.lane.on_read(rows.into_iter().map(|row| entry(&self.driver.name, row)).collect());
+        if found > 0 {
+            tracing::warn!(source = self.driver.name, found, "events waited behind the relay's position");
+        }
+    }
+
+    fn on_produced(&mut self, verdicts: Vec<Verdict>) {
+        let driver = self.driver;
+        let outcome = self.lane.on_produced(verdicts, driver.clock.now(), fastrand::u64(..));
+        driver.count_published(&outcome.published);
+        driver.metrics.failed.increment((outcome.refused + outcome.failed) as u64);
+        let now = Instant::now();
+        if let Some(pause) = outcome.pause {
+            self.send_at = now + pause;
+        }
+        self.schedule_marks(now);
+    }
+
+    fn schedule_marks(&mut self, now: Instant) {
+        if self.lane.has_marks() && self.mark_at.is_none() {
+            self.mark_at = Some(now + self.driver.config.mark_delay);
+        }
+    }
+
+    fn on_marked(&mut self, marks: Marks, outcome: Result<(), Error>) -> Option<End> {
+        match outcome {
+            Ok(()) => {
+                let now = Instant::now();
+                self.renew_at = now + self.driver.config.lease / 3;
+                self.lane.on_marked();
+                self.schedule_marks(now);
+            }
+            Err(Error::Fenced { .. }) => return Some(End::Fenced),
+            Err(error) => {
+                self.driver.complain(&error, "marking published events failed");
+                self.push_marks(marks, self.driver.config.retry.ceiling(3));
+            }
+        }
+        None
+    }
+
+    fn on_held(&mut self, outcome: Result<Vec<Parked>, Error>) {
+        self.checking = false;
+        let parked = match outcome {
+            Ok(parked) => parked,
+            Err(error) => return self.driver.complain(&error, "looking at held aggregates failed"),
+        };
+        let now = self.driver.clock.now();
+        let known: Vec<_> = parked
+            .into_iter()
+            .map(|parked| Known {
+                aggregate: (parked.aggregate_type, parked.aggregate_id),
+                event: parked.event,
+                attempts: parked.attempts,
+                due: parked.dead_at.is_none() && parked.next_attempt_at <= now,
+            })
+            .collect();
+        let due = self.lane.refresh(&known);
+        if !due.is_empty() {
+            self.checking = true;
+            let driver = self.driver;
+            self.work.push(Box::pin(async move {
+                let rows = driver.store.read_events(&due).await;
+                Done::Retries(due, rows)
+            }));
+        }
+    }
+
+    fn on_retries(&mut self, asked: &[i64], outcome: Result<Vec<Row>, Error>) {
+        self.checking = false;
+        match outcome {
+            Ok(rows) => {
+                let entries = rows.into_iter().map(|row| entry(&self.driver.name, row)).collect();
+                self.lane.on_retries(asked, entries);
+            }
+            Err(error) => self.driver.complain(&error, "reading held events failed"),
+        }
+    }
+
+    fn on_renewed(&mut self, outcome: Result<(), Error>) -> Option<End> {
+        self.renewing = false;
+        let lease = self.driver.config.lease;
+        match outcome {
+            Ok(()) => self.renew_at = Instant::now() + lease / 3,
+            Err(Error::Fenced { .. }) => return Some(End::Fenced),
+            Err(error) => {
+                self.driver.complain(&error, "renewing the outbox's lane failed");
+                self.renew_at = Instant::now() + lease / 10;
+            }
+        }
+        None
+    }
+
+    /// Gives the lane up, so that the next relay need not wait for the lease to end.
+    async fn give_up(self) {
+        drop(self.work);
+        let ended = self.driver.clock.now() - Duration::from_millis(1);
+        match self.driver.store.renew(self.epoch, ended).await {
+            Ok(()) | Err(Error::Fenced { .. }) => {}
+            Err(error) => self.driver.complain(&error, "giving up the outbox's lane failed"),
+        }
+    }
+}
+
+/// Between three quarters and five quarters, so that many relays do not look at once.
+fn jitter(pause: Duration) -> Duration {
+    pause * 3 / 4 + pause.mul_f64(fastrand::f64() / 2.0)
+}

@@ -1,0 +1,29 @@
+//! How an outbox stands, for whoever looks at it without a relay.
+
+use steadfast_core::Timestamp;
+use steadfast_db::Db;
+
+use crate::Error;
+use crate::store::{Store, sqlite};
+
+/// How an outbox stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// When the oldest of the events that wait was written, if any waits. Its age is what an operator asks about.
+    pub oldest_waiting: Option<Timestamp>,
+    /// Rows in the outbox, published ones included.
+    pub rows: u64,
+    /// Aggregates that are held back by an event which the log refuses.
+    pub parked: u64,
+}
+
+/// How the outbox in `db` stands now. Costs the same however large it is.
+pub async fn status(db: &Db) -> Result<Status, Error> {
+    let status = sqlite::Outbox::new(db.clone()).status(1).await?;
+    Ok(Status {
+        oldest_waiting: status.waiting.first().copied(),
+        rows: u64::try_from(status.size).unwrap_or(0),
+        parked: u64::try_from(status.parked).unwrap_or(0),
+    })
+}

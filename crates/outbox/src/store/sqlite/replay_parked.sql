@@ -1,0 +1,3 @@
+-- Gives a held event new attempts, the first of them now. Index: a scan of the few that are held back.
+-- Lock: the one writer's. Repeat: changes nothing that matters.
+update outbox_parked set attempts = 0, dead_at = null, next_attempt_at = ?2 where event_id = ?1

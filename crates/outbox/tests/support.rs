@@ -1,0 +1,184 @@
+//! What the tests share: an outbox, a log, producers that misbehave.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use steadfast_bus::embedded::Log;
+use steadfast_bus::{Consumer, Error, Producer, Record, Start, Topics, headers};
+use steadfast_core::retry::Backoff;
+use steadfast_core::{Clock, Event, NewEvent};
+use steadfast_db::{Db, migrate};
+use steadfast_outbox::{Config, LINE, Relay, Source, append_many};
+use steadfast_testkit::{SystemClock, TestDb, database, wait_for};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// A new outbox.
+pub(crate) async fn outbox() -> TestDb {
+    let db = database().await;
+    migrate(&db, &LINE).await.expect("a new database is migrated");
+    db
+}
+
+/// A new log; the database goes with it.
+pub(crate) async fn log() -> (Log, TestDb) {
+    let db = database().await;
+    (Log::open(db.clone(), 8).await.expect("a new log opens"), db)
+}
+
+pub(crate) fn event(id: &str, sequence: i64) -> NewEvent {
+    NewEvent::new("order", id, "order.changed.v1", json!({"n": sequence})).with_sequence(sequence)
+}
+
+/// Appends in a transaction of its own.
+pub(crate) async fn commit(db: &Db, events: &[NewEvent]) {
+    let mut tx = db.begin().await.expect("a transaction begins");
+    append_many(&mut tx, events, SystemClock.now()).await.expect("the events are appended");
+    tx.commit().await.expect("the transaction commits");
+}
+
+/// A relay that looks often and is patient about nothing.
+pub(crate) fn config() -> Config {
+    Config {
+        batch: 10,
+        refresh: Duration::from_millis(5),
+        parked: Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(2) },
+        retry: Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(5) },
+        max_attempts: 3,
+        ..Config::default()
+    }
+}
+
+/// A relay that runs until stopped, or dropped.
+pub(crate) struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) fn start(sources: Vec<Source>, producer: impl Producer + 'static, config: Config) -> Self {
+        let stop = CancellationToken::new();
+        let relay = Relay::new(sources, Arc::new(producer), Arc::new(SystemClock), config);
+        Self { task: TaskTracker::new().spawn(relay.run(stop.clone())), stop }
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        (&mut self.task).await.expect("the relay ends");
+    }
+}
+
+impl Drop for Running {
+    /// As a crash would: nothing more is marked.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub(crate) async fn number(db: &Db, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(db.readers()).await.expect("a number")
+}
+
+pub(crate) async fn all_marked(db: &Db) {
+    wait_for("everything marked", LIMIT, || async {
+        number(db, "select count(*) from outbox where published_at is null").await == 0
+    })
+    .await;
+}
+
+/// All events in the log, in order of append.
+pub(crate) async fn delivered(log: &Log) -> Vec<Event> {
+    let mut consumer = log.consumer(Topics::All, Start::Beginning);
+    let mut events = Vec::new();
+    loop {
+        let some = consumer.poll(1_000, Duration::ZERO).await.expect("a poll succeeds");
+        if some.is_empty() {
+            return events;
+        }
+        events.extend(some.iter().map(|d| headers::decode(&d.record).expect("an event")));
+    }
+}
+
+/// The numbers of each aggregate's events, in order of append.
+pub(crate) fn sequences(events: &[Event]) -> HashMap<String, Vec<i64>> {
+    let mut of: HashMap<String, Vec<i64>> = HashMap::new();
+    for event in events {
+        of.entry(event.aggregate_id.clone()).or_default().push(event.sequence);
+    }
+    of
+}
+
+/// Whether each record is taken, decided by a test.
+type Judge = Box<dyn Fn(&Record) -> Result<(), Error> + Send + Sync>;
+
+/// A log before which a judge stands.
+pub(crate) struct Judged {
+    pub(crate) log: Log,
+    pub(crate) judge: Judge,
+    pub(crate) asked: Arc<AtomicU32>,
+}
+
+impl std::fmt::Debug for Judged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Judged")
+    }
+}
+
+impl Judged {
+    pub(crate) fn new(log: &Log, judge: impl Fn(&Record) -> Result<(), Error> + Send + Sync + 'static) -> Self {
+        Self { log: log.clone(), judge: Box::new(judge), asked: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl Producer for Judged {
+    async fn produce(&self, records: Vec<Record>) -> Vec<Result<(), Error>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let mut answers = Vec::new();
+        let mut taken = Vec::new();
+        for record in records {
+            answers.push((self.judge)(&record));
+            if answers.last().is_some_and(Result::is_ok) {
+                taken.push(record);
+            }
+        }
+        let mut appended = self.log.produce(taken).await.into_iter();
+        answers.into_iter().map(|answer| answer.and_then(|()| appended.next().unwrap_or(Err(Error::Closed)))).collect()
+    }
+}
+
+/// A log that takes records and, while closed, does not answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Mute {
+    pub(crate) log: Log,
+    pub(crate) open: CancellationToken,
+    pub(crate) taken: Arc<Mutex<usize>>,
+}
+
+impl Mute {
+    pub(crate) fn new(log: &Log) -> Self {
+        Self { log: log.clone(), open: CancellationToken::new(), taken: Arc::default() }
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        *self.taken.lock().expect("the lock")
+    }
+}
+
+#[async_trait]
+impl Producer for Mute {
+    async fn produce(&self, records: Vec<Record>) -> Vec<Result<(), Error>> {
+        let amount = records.len();
+        let answers = self.log.produce(records).await;
+        *self.taken.lock().expect("the lock") += amount;
+        self.open.cancelled().await;
+        answers
+    }
+}
