@@ -1,0 +1,232 @@
+//! Accepting sagas: permission, schema, bounds, and the one commit that the answer rests on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::Value;
+use steadfast_core::{Principal, Problem, SagaId, problem};
+use tokio::sync::oneshot;
+
+use super::core::Core;
+use super::lane::Target;
+use super::registry::Loaded;
+use super::running::{Baggage, Running, When};
+use super::trace;
+use crate::Error;
+use crate::journal::{Appended, NewSaga};
+use crate::machine::{Saga, Status};
+
+/// The longest client key, in bytes.
+const KEY_MAX: usize = 255;
+
+/// A request to start a saga.
+#[derive(Clone, Debug)]
+pub struct StartRequest {
+    /// The definition's name.
+    pub definition: String,
+    /// Its version; the newest where `None`.
+    pub version: Option<u32>,
+    /// Who starts it.
+    pub principal: Principal,
+    /// The client's key: the same principal, definition and key are the same saga. Without one each start is a new saga.
+    pub key: Option<String>,
+    /// The input.
+    pub input: Value,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+}
+
+/// An accepted saga.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id.
+    pub id: SagaId,
+    /// Whether it was accepted before.
+    pub existing: bool,
+    /// Where it stands.
+    pub status: Status,
+}
+
+impl Core {
+    /// Accepts a saga. Once this answers, the start is durable: it will be settled or parked, whatever crashes.
+    pub(super) async fn start(self: &Arc<Self>, request: StartRequest) -> Result<Accepted, Error> {
+        let loaded = self.find_definition(&request)?;
+        check_permissions(&loaded, &request.principal)?;
+        let id = self.identify(&request)?;
+        if let Some(running) = self.running(id) {
+            return self.known_here(&running, &request.input).await;
+        }
+        if self.draining.load(Ordering::Acquire) || self.is_away() {
+            return Err(away().into());
+        }
+        if self.queued() >= self.config.queue {
+            // A known saga is answered even now.
+            return match self.known_in_journal(id, &request.input).await? {
+                Some(accepted) => Ok(accepted),
+                None => Err(overloaded().into()),
+            };
+        }
+        self.start_new(id, loaded, request).await
+    }
+
+    async fn start_new(
+        self: &Arc<Self>,
+        id: SagaId,
+        loaded: Arc<Loaded>,
+        request: StartRequest,
+    ) -> Result<Accepted, Error> {
+        loaded.definition.validate_input(&request.input).map_err(|faults| invalid_input(&faults))?;
+        let business_key = loaded.definition.business_key(&request.input).map_err(|fault| {
+            problem::INVALID_INPUT.with(format!("the business key cannot be evaluated: {fault}"))
+        })?;
+        let now = self.clock.now();
+        let baggage = Baggage {
+            user: request.principal.subject().to_owned(),
+            permissions: request.principal.permissions().map(str::to_owned).collect(),
+            traceparent: request.traceparent.unwrap_or_else(trace::fresh),
+        };
+        let text = |value: serde_json::Result<String>| value.map_err(|error| Error::Corrupt(error.to_string()));
+        let target = Target::New(Box::new(NewSaga {
+            id,
+            definition: loaded.definition.name.clone(),
+            version: loaded.definition.version,
+            business_key,
+            principal: baggage.user.clone(),
+            started_at: now,
+            input: text(serde_json::to_string(&request.input))?,
+            context: text(serde_json::to_string(&baggage))?,
+        }));
+        let id_text = id.to_string();
+        let conditions = When { loaded: &loaded, input: &request.input, saga: &id_text };
+        let at_once = self.count().saturating_sub(self.queued()) < self.config.in_flight;
+        let (saga, output) = if at_once {
+            Saga::start(&loaded.plan, &conditions, now, fastrand::u64(..))
+        } else {
+            Saga::enqueue(&loaded.plan, &conditions, now)
+        };
+        let status = saga.status();
+        let running = Arc::new(Running::new(id, loaded, request.input, baggage, now, saga));
+        let (committed, wait) = oneshot::channel();
+        running.lock().starting.push(committed);
+        if let Err(known) = self.admit(Arc::clone(&running)) {
+            return self.known_here(&known, &running.input).await;
+        }
+        if !at_once {
+            self.enqueue(id);
+        }
+        self.begin(&running, output, Some(target));
+        match wait.await {
+            Ok(Appended::Known) => match self.known_in_journal(id, &running.input).await? {
+                Some(accepted) => Ok(accepted),
+                None => Err(Error::Corrupt(format!("saga {id} is known and cannot be found"))),
+            },
+            Ok(_) => Ok(Accepted { id, existing: false, status }),
+            // The engine closes: whether the start was committed is for the repeat to find out.
+            Err(_) => Err(away().into()),
+        }
+    }
+
+    fn find_definition(&self, request: &StartRequest) -> Result<Arc<Loaded>, Problem> {
+        self.registry.find(&request.definition, request.version).ok_or_else(|| {
+            let names = self.registry.names().join(", ");
+            let detail = format!(
+                "there is no definition {:?}{}: known are {names}; upload it first",
+                request.definition,
+                request.version.map_or(String::new(), |version| format!(" in version {version}")),
+            );
+            problem::UNKNOWN_DEFINITION.with(detail)
+        })
+    }
+
+    fn identify(&self, request: &StartRequest) -> Result<SagaId, Problem> {
+        let Some(key) = &request.key else {
+            let mut random = [0; 10];
+            fastrand::fill(&mut random);
+            return Ok(SagaId::from_parts(self.clock.now(), random));
+        };
+        if key.is_empty() || key.len() > KEY_MAX {
+            let detail = format!("the key has {} bytes: send 1 to {KEY_MAX}", key.len());
+            return Err(problem::INVALID_KEY.with(detail));
+        }
+        Ok(SagaId::derive(request.principal.subject(), &request.definition, key))
+    }
+
+    /// A saga in memory: answered once its start is durable.
+    async fn known_here(self: &Arc<Self>, running: &Arc<Running>, input: &Value) -> Result<Accepted, Error> {
+        if running.input != *input {
+            return Err(mismatch().into());
+        }
+        let (status, wait) = {
+            let mut inner = running.lock();
+            let wait = (inner.saga.committed() == 0).then(|| {
+                let (committed, wait) = oneshot::channel();
+                inner.starting.push(committed);
+                wait
+            });
+            (inner.saga.status(), wait)
+        };
+        if let Some(wait) = wait
+            && wait.await.is_err()
+        {
+            return Err(away().into());
+        }
+        Ok(Accepted { id: running.id, existing: true, status })
+    }
+
+    async fn known_in_journal(&self, id: SagaId, input: &Value) -> Result<Option<Accepted>, Error> {
+        let Some(row) = self.journal.find(id).await? else { return Ok(None) };
+        let histories = self.journal.histories(std::slice::from_ref(&row)).await?;
+        let stored = histories.into_iter().next().flatten();
+        let stored = stored.and_then(|history| serde_json::from_str::<Value>(&history.input).ok());
+        if stored.as_ref() != Some(input) {
+            return Err(mismatch().into());
+        }
+        Ok(Some(Accepted { id, existing: true, status: row.head.status }))
+    }
+
+    /// Waits until the saga is settled or parked, at most `limit`; `None` where there is no such saga.
+    pub(super) async fn wait(&self, id: SagaId, limit: Duration) -> Result<Option<Status>, Error> {
+        if let Some(running) = self.running(id) {
+            let end = running.end.notified();
+            tokio::pin!(end);
+            // Armed before the look, so that an end in between is not missed.
+            end.as_mut().enable();
+            if !running.has_ended() {
+                // Time-out or not: what counts is where it stands then.
+                drop(tokio::time::timeout(limit, end).await);
+            }
+            return Ok(Some(running.lock().saga.status()));
+        }
+        Ok(self.journal.find(id).await?.map(|row| row.head.status))
+    }
+}
+
+fn check_permissions(loaded: &Loaded, principal: &Principal) -> Result<(), Problem> {
+    match loaded.definition.permissions.iter().find(|permission| !principal.may(permission)) {
+        Some(permission) => {
+            let detail = format!("{} needs the permission {permission}", loaded.definition.name);
+            Err(problem::FORBIDDEN.with(detail))
+        }
+        None => Ok(()),
+    }
+}
+
+fn invalid_input(faults: &crate::definition::Faults) -> Error {
+    let list = serde_json::to_value(faults).unwrap_or_default();
+    let first = faults.first().map(ToString::to_string).unwrap_or_default();
+    let detail = format!("{} fault(s) in `input`, all under `faults`; the first: {first}", faults.len());
+    problem::INVALID_INPUT.with(detail).member("faults", list).into()
+}
+
+fn mismatch() -> Problem {
+    problem::MISMATCH.with("this key started a saga with another input: use a new key for a new intent")
+}
+
+fn away() -> Problem {
+    problem::UNAVAILABLE.with("no saga is accepted at present: ask again with the same key").retry_after(1)
+}
+
+fn overloaded() -> Problem {
+    problem::OVERLOADED.with("the queue of sagas is full: ask again later with the same key").retry_after(2)
+}

@@ -1,0 +1,145 @@
+//! Performs the calls that a machine asks for, and tells it what they meant.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::Value;
+use steadfast_core::{Op, StepKey};
+use tracing::{Instrument, Span, field};
+
+use super::core::{Core, missing_permission};
+use super::running::{Running, Seen};
+use super::trace::child_of;
+use crate::definition::{self, Context, Rendered};
+use crate::machine::{Call, Input, Saga, Verdict};
+use crate::participant::client::Outgoing;
+use crate::participant::protocol::{self, Meaning};
+
+impl Core {
+    /// Sends a call, or says at once why it cannot be sent.
+    pub(super) fn dispatch(self: &Arc<Self>, running: &Arc<Running>, saga: &Saga, call: Call) -> Option<Input> {
+        if let Some(permission) = missing_permission(self, running, &running.loaded, call.step, call.op) {
+            tracing::warn!(saga.id = %running.id, permission, "the user no longer holds a permission of the step");
+            return Some(Input::PermissionRevoked { permission });
+        }
+        match request(running, saga, &call) {
+            Ok(rendered) => {
+                let performed = perform(Arc::clone(self), Arc::clone(running), call, rendered);
+                self.tasks.spawn(performed);
+                None
+            }
+            Err(detail) => Some(verdict_of(&call, Verdict::Unrenderable { detail })),
+        }
+    }
+}
+
+fn request(running: &Running, saga: &Saga, call: &Call) -> Result<Rendered, String> {
+    let step = &running.loaded.definition.steps[call.step];
+    let request = match call.op {
+        Op::Action => &step.action,
+        Op::Compensate => step.compensation.as_ref().ok_or("the step has no compensation")?,
+    };
+    let outputs = Seen(saga.outputs(&running.loaded.plan, call.step, call.op));
+    let context = Context { saga: &running.id_text, input: &running.input, outputs: &outputs };
+    definition::render(request, &context).map_err(|error| error.to_string())
+}
+
+async fn perform(core: Arc<Core>, running: Arc<Running>, call: Call, rendered: Rendered) {
+    // A call that is not sent leaves the saga as a crash would: whoever takes it up sends it again.
+    if !core.firm().await || core.draining.load(Ordering::Acquire) {
+        return;
+    }
+    let name = &running.loaded.definition.steps[call.step].name;
+    // Names of spans are static in `tracing`; `otel.name` is what an OpenTelemetry exporter shows.
+    let span = tracing::info_span!(
+        "saga.step",
+        otel.name = format_args!("saga.step.{name}"),
+        otel.kind = "client",
+        otel.status_code = field::Empty,
+        otel.status_description = field::Empty,
+        exception.message = field::Empty,
+        saga.id = %running.id,
+        saga.step = name,
+        saga.attempt = call.attempt,
+        saga.op = call.op.as_str(),
+    );
+    let verdict = exchange(&core, &running, &call, rendered).instrument(span.clone()).await;
+    mark(&span, &verdict);
+    core.feed(&running, verdict_of(&call, verdict));
+}
+
+async fn exchange(core: &Core, running: &Running, call: &Call, rendered: Rendered) -> Verdict {
+    let definition = &running.loaded.definition;
+    let step = &definition.steps[call.step];
+    let Some(participant) = core.participants.get(&step.participant) else {
+        return Verdict::Misconfigured { detail: format!("there is no participant {:?} any more", step.participant) };
+    };
+    let outgoing = Outgoing {
+        method: rendered.method,
+        path: &rendered.path,
+        body: rendered.body,
+        key: &StepKey { saga: running.id, step: step.name.clone(), op: call.op },
+        attempt: call.attempt,
+        started: running.started_at,
+        epoch: core.epoch,
+        knowledge: call.knowledge,
+        user: &running.baggage.user,
+        scope: step.permissions.first().or(definition.permissions.first()).map_or("", String::as_str),
+        traceparent: Some(&child_of(&running.baggage.traceparent)),
+        timeout: call.timeout,
+        probe: call.probe,
+        now: core.clock.now(),
+    };
+    let raw = participant.send(outgoing).await;
+    if call.probe && raw.is_absent() {
+        return Verdict::Absent;
+    }
+    let outcomes = if call.op == Op::Action { &step.outcomes } else { &step.compensation_outcomes };
+    let meaning = protocol::read(raw.exchange(), outcomes, participant.barrier(), core.clock.now());
+    meant(step, call.op, meaning, raw.retry_after())
+}
+
+/// A reply's meaning in the machine's words.
+fn meant(step: &definition::Step, op: Op, meaning: Meaning, not_before: Option<Duration>) -> Verdict {
+    match meaning {
+        Meaning::Done { .. } if op == Op::Compensate => Verdict::Done { output: Value::Null, fault: None },
+        Meaning::Done { fault: Some(fault), .. } if !step.output.is_empty() => {
+            Verdict::Done { output: Value::Null, fault: Some(fault.to_owned()) }
+        }
+        Meaning::Done { status, body, .. } => match definition::map_output(step, status, &body) {
+            Ok(output) => Verdict::Done { output, fault: None },
+            Err(fault) => Verdict::Done { output: Value::Null, fault: Some(fault) },
+        },
+        Meaning::Refused { code, detail, stored, .. } => Verdict::Refused { code, detail, stored },
+        Meaning::Unknown { free, retry_after, reason } => {
+            Verdict::Unknown { free, retry_after, detail: reason.into_owned() }
+        }
+        Meaning::NotSent { reason } => Verdict::NotSent { retry_after: not_before, detail: reason },
+        Meaning::Misconfigured { code, detail } => Verdict::Misconfigured { detail: format!("{code}: {detail}") },
+    }
+}
+
+fn verdict_of(call: &Call, verdict: Verdict) -> Input {
+    Input::Verdict { step: call.step, op: call.op, attempt: call.attempt, verdict }
+}
+
+/// The span's end (SPEC: status OK, or ERROR with the message and the recorded exception).
+fn mark(span: &Span, verdict: &Verdict) {
+    let message = match verdict {
+        Verdict::Done { fault: None, .. } => {
+            span.record("otel.status_code", "OK");
+            return;
+        }
+        Verdict::Done { fault: Some(detail), .. }
+        | Verdict::Refused { detail, .. }
+        | Verdict::Unknown { detail, .. }
+        | Verdict::NotSent { detail, .. }
+        | Verdict::Misconfigured { detail }
+        | Verdict::Unrenderable { detail } => detail.as_str(),
+        Verdict::Absent => "the participant does not know the action",
+    };
+    span.record("otel.status_code", "ERROR");
+    span.record("otel.status_description", message);
+    span.record("exception.message", message);
+}

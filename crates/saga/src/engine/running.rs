@@ -1,0 +1,119 @@
+//! One saga in memory: the machine with what it needs from outside, and who waits for it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use steadfast_core::{SagaId, Timestamp};
+use tokio::sync::{Notify, oneshot};
+
+use super::registry::Loaded;
+use crate::definition::{self, Context};
+use crate::journal::Appended;
+use crate::machine::{Conditions, Outputs, Saga, Status};
+
+/// What a saga carries beside its input; stored with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Baggage {
+    /// Who began it.
+    pub(super) user: String,
+    /// What they were permitted at the start.
+    pub(super) permissions: Vec<String>,
+    /// W3C trace context of the start.
+    pub(super) traceparent: String,
+}
+
+/// A saga that is neither settled nor parked, or on its way there.
+pub(super) struct Running {
+    pub(super) id: SagaId,
+    pub(super) id_text: String,
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) input: Value,
+    pub(super) baggage: Baggage,
+    pub(super) started_at: Timestamp,
+    /// When it wakes next, for the sweep; 0 for never.
+    pub(super) wake: AtomicI64,
+    /// Whether its end is durable.
+    pub(super) ended: AtomicBool,
+    pub(super) end: Notify,
+    inner: Mutex<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) saga: Saga,
+    /// The earliest moment for which the timers hold it.
+    pub(super) armed: Option<Timestamp>,
+    /// Who waits for the commit of the start.
+    pub(super) starting: Vec<oneshot::Sender<Appended>>,
+    /// The status that the gauges count it under.
+    pub(super) counted: Option<Status>,
+}
+
+impl Running {
+    pub(super) fn new(
+        id: SagaId,
+        loaded: Arc<Loaded>,
+        input: Value,
+        baggage: Baggage,
+        started_at: Timestamp,
+        saga: Saga,
+    ) -> Self {
+        let inner = Inner { saga, armed: None, starting: Vec::new(), counted: None };
+        Self {
+            id,
+            id_text: id.to_string(),
+            loaded,
+            input,
+            baggage,
+            started_at,
+            wake: AtomicI64::new(0),
+            ended: AtomicBool::new(false),
+            end: Notify::new(),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn conditions(&self) -> When<'_> {
+        When { loaded: &self.loaded, input: &self.input, saga: &self.id_text }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("id", &self.id_text).finish_non_exhaustive()
+    }
+}
+
+/// The definition's `when` expressions over this saga's input.
+pub(super) struct When<'a> {
+    pub(super) loaded: &'a Loaded,
+    pub(super) input: &'a Value,
+    pub(super) saga: &'a str,
+}
+
+impl Conditions for When<'_> {
+    fn when(&self, step: usize, outputs: &Outputs<'_>) -> Result<bool, String> {
+        let Some(expr) = &self.loaded.definition.steps[step].when else { return Ok(true) };
+        definition::when(expr, &Context { saga: self.saga, input: self.input, outputs: &Seen(*outputs) })
+    }
+}
+
+/// The machine's outputs, as expressions see them.
+#[derive(Debug)]
+pub(super) struct Seen<'a>(pub(super) Outputs<'a>);
+
+impl definition::Outputs for Seen<'_> {
+    fn output(&self, step: usize) -> Option<&Value> {
+        self.0.get(step)
+    }
+}

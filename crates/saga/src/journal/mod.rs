@@ -1,0 +1,285 @@
+//! The journal: audit log, recovery log and the folded state that lists show, in one append.
+//!
+//! A [`Journal`] is written by one lane in groups: [`Journal::append`] is one commit for all sagas of a [`Batch`], fenced
+//! by the lane's epoch. Entries are opaque here: a JSON array per saga and commit, which only the machine reads.
+//!
+//! | failure | what holds |
+//! |---|---|
+//! | the process dies inside an append | all of the batch is there, or nothing of it |
+//! | the acknowledgement is lost | the same batch is appended again with `again`: rows that stand are left as they are |
+//! | another process has taken the lane | nothing is written, the answer is [`Error::Fenced`] |
+//! | a start whose id is known | costs that saga only: its answer is [`Appended::Known`] |
+//! | events cannot be appended | nothing of the batch is written |
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use steadfast_core::{NewEvent, SagaId, Timestamp};
+
+use crate::Error;
+use crate::machine::Status;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+mod memory;
+mod sqlite;
+
+pub use memory::Memory;
+pub use sqlite::{LINE, Sqlite};
+
+/// The right to write: a lane and the epoch in which it was taken. The epoch is the fencing token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Which lane.
+    pub id: i64,
+    /// Since when it is ours.
+    pub epoch: i64,
+}
+
+/// What a saga's journal folds to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Where it stands.
+    pub status: Status,
+    /// Whether an operator holds it.
+    pub held: bool,
+    /// Whether it passed its timeout behind the commit point.
+    pub overdue: bool,
+    /// When it wakes by itself; each saga that is neither settled, parked nor held has one.
+    pub wake_at: Option<Timestamp>,
+    /// When it settled or was parked.
+    pub ended_at: Option<Timestamp>,
+    /// Why it was compensated or parked.
+    pub cause: Option<String>,
+}
+
+/// A saga that is about to be written for the first time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSaga {
+    /// Its id; it alone decides whether the saga is new.
+    pub id: SagaId,
+    /// What it runs.
+    pub definition: String,
+    /// In which version.
+    pub version: u32,
+    /// What it can be found by.
+    pub business_key: Option<String>,
+    /// Who started it.
+    pub principal: String,
+    /// When; its journal lies under this day.
+    pub started_at: Timestamp,
+    /// A JSON text.
+    pub input: String,
+    /// A JSON text: what the engine needs again after a recovery.
+    pub context: String,
+}
+
+/// Whose entries are appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A start.
+    New(Box<NewSaga>),
+    /// A saga that is in the journal.
+    Known {
+        /// Its number.
+        no: i64,
+        /// Its id.
+        id: SagaId,
+        /// When it was started.
+        started_at: Timestamp,
+    },
+}
+
+impl Target {
+    /// The saga's id.
+    pub fn id(&self) -> SagaId {
+        match self {
+            Self::New(new) => new.id,
+            Self::Known { id, .. } => *id,
+        }
+    }
+
+    /// When the saga was started; its journal lies under this day.
+    pub fn started_at(&self) -> Timestamp {
+        match self {
+            Self::New(new) => new.started_at,
+            Self::Known { started_at, .. } => *started_at,
+        }
+    }
+}
+
+/// One saga's part of a commit.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Which saga.
+    pub target: Target,
+    /// The number of this row in the saga's journal: 1 for the start, then without a gap.
+    pub seq: i64,
+    /// The entries since the last row, as a JSON array.
+    pub entries: String,
+    /// What the journal folds to with them.
+    pub head: Head,
+    /// The saga's own event, written exactly if the entries are.
+    pub event: Option<NewEvent>,
+}
+
+/// One commit.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The right to write.
+    pub lane: Lane,
+    /// The present moment.
+    pub at: Timestamp,
+    /// At most one row for each saga.
+    pub rows: Vec<Append>,
+    /// Whether this very batch was tried before, with an unknown outcome: rows that stand already are then left as they are.
+    pub again: bool,
+}
+
+/// What became of one row of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The saga is new and has this number.
+    Started(i64),
+    /// The saga's id was known: nothing of this row was written.
+    Known,
+    /// The entries stand.
+    Written,
+}
+
+/// A saga as it stands in the journal, without its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its number, in the order of the starts.
+    pub no: i64,
+    /// Its id.
+    pub id: SagaId,
+    /// What it runs.
+    pub definition: String,
+    /// In which version.
+    pub version: u32,
+    /// What it can be found by.
+    pub business_key: Option<String>,
+    /// Who started it.
+    pub principal: String,
+    /// When.
+    pub started_at: Timestamp,
+    /// What its journal folds to.
+    pub head: Head,
+}
+
+/// What a saga was started with, and all that happened to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// A JSON text.
+    pub input: String,
+    /// A JSON text.
+    pub context: String,
+    /// In order.
+    pub commits: Vec<Commit>,
+}
+
+/// One row of a saga's journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// 1, 2, 3 … without a gap.
+    pub seq: i64,
+    /// The epoch it was written in.
+    pub epoch: i64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// A JSON array.
+    pub entries: String,
+}
+
+/// Which sagas a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only sagas in this state.
+    pub status: Option<Status>,
+    /// Only sagas of this definition.
+    pub definition: Option<String>,
+    /// Only sagas of this business key.
+    pub business_key: Option<String>,
+    /// Only sagas that were started at or after this.
+    pub since: Option<Timestamp>,
+    /// Only sagas older than this one, by number: where the former page ended.
+    pub before: Option<i64>,
+    /// The length of the page.
+    pub limit: u32,
+}
+
+/// A stored version of a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// The hash of its content.
+    pub hash: [u8; 32],
+    /// The text it was uploaded as.
+    pub source: String,
+    /// The JSON Schema of its input, as a JSON text; it may have come in a file of its own.
+    pub schema: Option<String>,
+    /// When.
+    pub uploaded_at: Timestamp,
+    /// By whom.
+    pub uploaded_by: String,
+}
+
+/// What became of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The version is new.
+    Added,
+    /// The version is known, with the same content.
+    Same,
+    /// The version is known with other content, which stands.
+    Differs,
+}
+
+/// Where sagas are kept. Only the lane's owner appends; everybody reads.
+#[async_trait]
+pub trait Journal: Debug + Send + Sync {
+    /// Takes a lane: whoever held it writes nothing more. The epoch grows and is never below the clock.
+    async fn take_lane(&self, lane: i64, now: Timestamp) -> Result<Lane, Error>;
+
+    /// One commit. The answers stand in the order of the rows.
+    async fn append(&self, batch: &Batch) -> Result<Vec<Appended>, Error>;
+
+    /// A page of a lane's sagas that are neither settled nor parked, by number, behind `after`.
+    async fn unsettled(&self, lane: i64, after: i64, limit: u32) -> Result<Vec<Row>, Error>;
+
+    /// The histories of these sagas, in their order; `None` where a payload or the journal is missing.
+    async fn histories(&self, rows: &[Row]) -> Result<Vec<Option<History>>, Error>;
+
+    /// One saga.
+    async fn find(&self, id: SagaId) -> Result<Option<Row>, Error>;
+
+    /// A page of sagas, newest first.
+    async fn list(&self, filter: &Filter) -> Result<Vec<Row>, Error>;
+
+    /// How many sagas wait for an operator.
+    async fn count_parked(&self) -> Result<i64, Error>;
+
+    /// The invariant: sagas that neither rest nor wake. Always 0.
+    async fn count_unarmed(&self) -> Result<i64, Error>;
+
+    /// Keeps a version of a definition, unless it stands already.
+    async fn put_definition(&self, stored: &Stored) -> Result<Put, Error>;
+
+    /// All definitions.
+    async fn definitions(&self) -> Result<Vec<Stored>, Error>;
+}
+
+/// The state that `text` names.
+pub(crate) fn status_from(text: &str) -> Option<Status> {
+    use Status::{Compensated, Compensating, Completed, Failed, Pending, Running};
+    [Pending, Running, Compensating, Completed, Compensated, Failed].into_iter().find(|status| status.as_str() == text)
+}
+
+/// Whether the saga is executing: neither settled nor parked.
+pub(crate) const fn is_unsettled(status: Status) -> bool {
+    matches!(status, Status::Pending | Status::Running | Status::Compensating)
+}

@@ -1,0 +1,12 @@
+-- A page of what is executing, newest first (index saga_unsettled, as many entries as there are sagas in flight). No lock;
+-- a read.
+select s.no, s.id, s.definition, s.version, s.status, s.held, s.overdue, s.wake_at, s.business_key, s.principal,
+    s.started_at, s.ended_at, s.cause
+from saga s
+where s.status in ('pending', 'running', 'compensating') and s.no < ?1
+    and (?2 is null or s.definition = ?2)
+    and (?3 is null or s.status = ?3)
+    and (?4 is null or s.business_key = ?4)
+    and (?5 is null or s.started_at >= ?5)
+order by s.no desc
+limit ?6

@@ -1,0 +1,10 @@
+//! The engine as its users see it: real participants with real barriers on loopback, a real journal, and what goes wrong
+//! between them. Whatever happens, an effect stands once if its saga completed, and not at all if it was compensated.
+
+mod acts;
+mod admission;
+mod crash;
+mod flow;
+mod replies;
+mod shop;
+mod world;
