@@ -1,0 +1,204 @@
+//! The consistency auditor: follows every saga to the moment at which it is settled, its events published and its read
+//! model caught up.
+//!
+//! It is a projection over all events. Joined with the read models by [`Together`](crate::Together) it sees an event in
+//! the transaction that makes it visible in them; alone it sees when an event was published. Times of visibility are
+//! taken as the last thing before the commit.
+//!
+//! It knows a saga from the first event that bears its id. A saga that wrote no event and never settled is not known
+//! here: whoever holds the journal counts it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use metrics::{Gauge, Histogram, gauge, histogram};
+use sqlx::Row;
+use steadfast_core::{Clock, Event, SagaId, Timestamp, hex, metric};
+use steadfast_db::tx::Tx;
+use steadfast_db::{BoxError, Db};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Error, Projection, Subscription};
+
+/// A saga must be consistent within so long of its acceptance.
+pub const WITHIN: Duration = Duration::from_mins(1);
+
+/// A settled saga whose last event is so old is taken to be complete when its time is observed: relays of different
+/// services differ by less.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// How consistent the sagas are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// Sagas that are known.
+    pub accepted: u64,
+    /// Of those, the ones that were settled, published and visible within [`WITHIN`] of their acceptance.
+    pub consistent: u64,
+    /// Of those known, the ones whose own event has not come.
+    pub open: u64,
+    /// Consistent ones in percent of the accepted ones; 100 where there is none.
+    pub rate: f64,
+    /// The mean time from acceptance to consistency, over the settled ones; 0 where there is none.
+    pub mean_time_ms: f64,
+}
+
+/// The projection that follows sagas. [`watch`](Auditor::watch) keeps its metrics up to date.
+pub struct Auditor {
+    clock: Arc<dyn Clock>,
+    rate: Gauge,
+    time: Histogram,
+    /// Settled sagas whose time has not been observed: when accepted, when consistent as far as is known.
+    settled: Mutex<HashMap<SagaId, (Timestamp, Timestamp)>>,
+}
+
+impl Auditor {
+    /// An auditor; the clock is the one that tells when events become visible.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            rate: gauge!(metric::CONSISTENCY_RATE),
+            time: histogram!(metric::CONSISTENCY_TIME),
+            settled: Mutex::default(),
+        }
+    }
+
+    /// Brings the metrics up to date: the rate over the sagas that were accepted at least [`WITHIN`] ago.
+    pub async fn refresh(&self, db: &Db) -> Result<Summary, Error> {
+        let now = self.clock.now();
+        self.observe(now);
+        let summary = summary_until(db, now - WITHIN).await?;
+        self.rate.set(summary.rate);
+        Ok(summary)
+    }
+
+    /// Refreshes the metrics until `stop`.
+    pub async fn watch(&self, db: &Db, every: Duration, stop: CancellationToken) {
+        loop {
+            if let Err(error) = self.refresh(db).await {
+                tracing::warn!(error = crate::error::chain(&error), "the consistency rate cannot be read");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+        }
+    }
+
+    /// Observes the times of sagas that have been quiet.
+    fn observe(&self, now: Timestamp) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.retain(|_, (accepted, consistent)| {
+            let done = now.since(*consistent) >= QUIET;
+            if done {
+                self.time.record(consistent.since(*accepted).as_secs_f64());
+            }
+            !done
+        });
+    }
+}
+
+impl fmt::Debug for Auditor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auditor").finish_non_exhaustive()
+    }
+}
+
+/// How consistent all known sagas are: the report of a finished run.
+pub async fn summary(db: &Db) -> Result<Summary, Error> {
+    summary_until(db, Timestamp::from_millis(i64::MAX)).await
+}
+
+/// How consistent the sagas are that were accepted until then.
+pub async fn summary_until(db: &Db, accepted: Timestamp) -> Result<Summary, Error> {
+    let within = i64::try_from(WITHIN.as_millis()).unwrap_or(i64::MAX);
+    let query = sqlx::query_as(include_str!("read_summary.sql")).bind(accepted.as_millis()).bind(within);
+    let (accepted, consistent, mean, open): (u32, u32, Option<f64>, u32) = query.fetch_one(db.readers()).await?;
+    let rate = if accepted == 0 { 100.0 } else { f64::from(consistent) / f64::from(accepted) * 100.0 };
+    Ok(Summary {
+        accepted: u64::from(accepted),
+        consistent: u64::from(consistent),
+        open: u64::from(open),
+        rate,
+        mean_time_ms: mean.unwrap_or(0.0),
+    })
+}
+
+/// What a batch tells of a saga.
+#[derive(Debug, Default)]
+struct Told {
+    outcome: Option<&'static str>,
+    accepted_at: Option<i64>,
+    settled_at: Option<i64>,
+    events: i64,
+}
+
+fn fold(events: &[Event]) -> Result<HashMap<SagaId, Told>, BoxError> {
+    let mut sagas: HashMap<SagaId, Told> = HashMap::new();
+    for event in events {
+        let own = event.aggregate_type == "saga";
+        let saga = if own { Some(event.aggregate_id.parse()?) } else { event.saga };
+        let Some(saga) = saga else { continue };
+        let told = sagas.entry(saga).or_default();
+        told.events += 1;
+        let outcome = match event.event_type.as_str() {
+            "saga.completed.v1" => "completed",
+            "saga.compensated.v1" => "compensated",
+            "saga.failed.v1" => "failed",
+            _ => continue,
+        };
+        if !own {
+            continue;
+        }
+        let time = |name: &str| {
+            let value = event.payload.get(name).and_then(serde_json::Value::as_i64);
+            value.ok_or_else(|| format!("{}: {name} must be a number of milliseconds", event.event_type))
+        };
+        told.outcome = Some(outcome);
+        told.accepted_at = Some(time("accepted_at")?);
+        // A failed saga waits for an operator: it is not settled, whatever its event says.
+        told.settled_at = if outcome == "failed" { None } else { Some(time("settled_at")?) };
+    }
+    Ok(sagas)
+}
+
+#[async_trait]
+impl Projection for Auditor {
+    fn name(&self) -> &'static str {
+        "consistency_auditor"
+    }
+
+    fn subscribes(&self) -> Subscription {
+        Subscription::all()
+    }
+
+    async fn apply(&self, tx: &mut Tx, events: &[Event]) -> Result<(), BoxError> {
+        let sagas = fold(events)?;
+        let now = self.clock.now();
+        self.observe(now);
+        if sagas.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = (sagas.iter())
+            .map(|(saga, told)| (hex(saga.as_bytes()), told.outcome, told.accepted_at, told.settled_at, told.events))
+            .collect();
+        let query =
+            sqlx::query(include_str!("save_sagas.sql")).bind(serde_json::to_string(&rows)?).bind(now.as_millis());
+        let mut known = Vec::with_capacity(rows.len());
+        for row in query.fetch_all(&mut **tx).await? {
+            let saga = SagaId::from_slice(row.try_get(0)?).ok_or("a saga's id has not 16 bytes")?;
+            let (accepted, settled): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
+            let visible: i64 = row.try_get(3)?;
+            if let (Some(accepted), Some(settled)) = (accepted, settled) {
+                known.push((saga, Timestamp::from_millis(accepted), Timestamp::from_millis(settled.max(visible))));
+            }
+        }
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        for (saga, accepted, consistent) in known {
+            settled.insert(saga, (accepted, consistent));
+        }
+        Ok(())
+    }
+}

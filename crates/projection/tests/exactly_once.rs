@@ -1,0 +1,168 @@
+//! Exactly once: killed anywhere, doubled, or with the database away.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde_json::json;
+use steadfast_core::Clock;
+use steadfast_projection::{Config, Error, Projection, Runner, Tally, Turn};
+use steadfast_testkit::{SystemClock, database, wait_for};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    Ledger, MemoryLog, START, change, clock, config, count, drain, event, ledger, ledger_tables, runner, seen,
+};
+
+/// Lets a turn make `steps` steps and drops it there, as a kill would. Says whether it came to its end.
+async fn turn_for(runner: &mut Runner, steps: usize) -> bool {
+    let mut turn = Box::pin(runner.turn());
+    let mut taken = 0;
+    std::future::poll_fn(move |context| {
+        if taken == steps {
+            return Poll::Ready(false);
+        }
+        taken += 1;
+        turn.poll_unpin(context).map(|_| true)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn killed_between_any_two_steps_each_event_is_applied_once() {
+    // Everything that a transaction can do: apply, park, release, find poison, record a skip.
+    let events = [
+        change("a", 1),
+        change("a", 3),
+        change("b", 1),
+        event("c", 1, json!({"amount": 1, "poison": true})),
+        change("c", 2),
+        change("a", 1),
+        change("b", 2),
+    ];
+    let later = [change("a", 2), change("c", 3), change("b", 3)];
+    let mut steps = 0;
+    loop {
+        let db = database().await;
+        ledger_tables(&db).await;
+        let (log, ledger_of) = (MemoryLog::default(), Ledger::new());
+        log.append_all(&events);
+        let mut first = runner(&db, &ledger_of, &log, config()).await;
+        // The plain batch fails over the poison event, the careful one is the second turn; the third fills the gap.
+        let mut ended = turn_for(&mut first, steps).await;
+        if ended {
+            log.append_all(&later);
+            ended = turn_for(&mut first, steps).await && turn_for(&mut first, steps).await;
+        } else {
+            log.append_all(&later);
+        }
+        drop(first);
+        let mut second = runner(&db, &ledger_of, &log, config()).await;
+        drain(&mut second).await;
+        assert_eq!(ledger(&db).await, [("a".to_owned(), 60, 3), ("b".to_owned(), 60, 3)], "killed at {steps}");
+        assert_eq!(seen(&db, "a").await, [1, 2, 3]);
+        let parked = "select count(*) from parked_event where aggregate_id = 'c'";
+        assert_eq!(count(&db, parked).await, 3, "killed at {steps}");
+        assert_eq!(count(&db, "select count(*) from parked_event").await, 3);
+        if ended {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 15, "a turn has more steps than {steps}");
+}
+
+#[tokio::test]
+async fn of_two_runners_the_fence_lets_one_win() {
+    let db = database().await;
+    ledger_tables(&db).await;
+    let (log, ledger_of) = (MemoryLog::default(), Ledger::new());
+    let other = db.reopen().await;
+    let mut one = runner(&db, &ledger_of, &log, config()).await;
+    let mut two = runner(&other, &ledger_of, &log, config()).await;
+    // Partitions that nobody has met, then ones that both know.
+    for round in 0..2 {
+        assert_eq!(one.turn().await.unwrap(), Turn::Idle);
+        assert_eq!(two.turn().await.unwrap(), Turn::Idle);
+        log.append_all(&[change("a", round * 2 + 1), change("b", round * 2 + 1)]);
+        assert!(matches!(one.turn().await, Ok(Turn::Committed(Tally { applied: 2, .. }))));
+        log.append(&change("a", round * 2 + 2));
+        log.append(&change("b", round * 2 + 2));
+        assert!(matches!(two.turn().await, Err(Error::Fenced { .. })), "round {round}");
+        assert!(matches!(two.turn().await, Ok(Turn::Committed(Tally { applied: 2, duplicate: 0, .. }))));
+        assert!(matches!(one.turn().await, Err(Error::Fenced { .. })), "round {round}");
+    }
+    assert_eq!(seen(&db, "a").await, [1, 2, 3, 4]);
+    other.close().await;
+}
+
+#[tokio::test]
+async fn two_runners_at_once_apply_each_event_once() {
+    let db = database().await;
+    ledger_tables(&db).await;
+    let (log, ledger_of) = (MemoryLog::default(), Ledger::new());
+    let other = db.reopen().await;
+    let config = Config { batch: 7, ..config() };
+    let one = runner(&db, &ledger_of, &log, config).await;
+    let two = runner(&other, &ledger_of, &log, config).await;
+    for sequence in (1..=60).rev() {
+        log.append_all(&[change("a", sequence), change("b", sequence), change("c", sequence)]);
+    }
+    let stop = CancellationToken::new();
+    let work = async {
+        wait_for("all events to be applied", Duration::from_secs(30), || async {
+            count(&db, "select count(*) from seen").await == 180
+        })
+        .await;
+        stop.cancel();
+    };
+    tokio::join!(one.run(stop.clone()), two.run(stop.clone()), work);
+    for account in ["a", "b", "c"] {
+        assert_eq!(seen(&db, account).await, (1..=60).collect::<Vec<_>>());
+    }
+    assert_eq!(count(&db, "select count(*) from parked_event").await, 0);
+    assert_eq!(count(&db, "select max(attempts) is null from parked_event").await, 1);
+    other.close().await;
+}
+
+#[tokio::test]
+async fn a_failing_world_is_no_poison_and_shows_in_the_status() {
+    let db = database().await;
+    ledger_tables(&db).await;
+    let (log, ledger_of, clock) = (MemoryLog::default(), Ledger::new(), clock());
+    let projection = Arc::clone(&ledger_of) as Arc<dyn Projection>;
+    let open = Runner::open(db.clone(), projection, log.consumer(), Arc::new(clock.clone()), config());
+    let mut runner = open.await.unwrap();
+    let status = runner.status();
+    log.append(&change("a", 1));
+    ledger_of.locked.store(true, Ordering::SeqCst);
+    assert!(runner.turn().await.is_err());
+    assert_eq!(status.stuck_since(clock.now()), None, "one failure is not yet stuck");
+    clock.advance(Duration::from_secs(6));
+    assert!(runner.turn().await.is_err());
+    assert_eq!(status.stuck_since(clock.now()), Some(START));
+    assert!(status.snapshot(clock.now()).fault.unwrap().contains("no connection became free"));
+
+    ledger_of.locked.store(false, Ordering::SeqCst);
+    assert_eq!(drain(&mut runner).await, Tally { applied: 1, ..Tally::default() });
+    assert_eq!(status.snapshot(clock.now()).stuck_since, None);
+    assert_eq!(status.snapshot(clock.now()).fault, None);
+}
+
+#[tokio::test]
+async fn a_runner_stops_at_once_when_told_so() {
+    let db = database().await;
+    ledger_tables(&db).await;
+    let config = Config { wait: Duration::from_mins(10), sweep: Duration::from_mins(10), ..config() };
+    let projection = Ledger::new() as Arc<dyn Projection>;
+    let log = MemoryLog::default();
+    let open = Runner::open(db.clone(), projection, log.consumer(), Arc::new(SystemClock), config);
+    let runner = open.await.unwrap();
+    let (status, stop) = (runner.status(), CancellationToken::new());
+    stop.cancel();
+    runner.run(stop).await;
+    assert_eq!(status.stuck_since(SystemClock.now()), None);
+    assert!(status.snapshot(SystemClock.now()).stopped);
+}
