@@ -1,0 +1,52 @@
+//! The routes, one file for each family.
+
+mod adjustments;
+mod guard;
+mod products;
+mod reservations;
+mod restocks;
+mod step;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodRouter, get, post, put};
+use steadfast::host::{auth, problem, trace};
+use steadfast::idempotency::{Scope, TransactionalLayer};
+
+use crate::Shared;
+
+/// All routes. Saga calls carry their own bearer and are guarded by the barrier; users' requests are authenticated, then
+/// permitted, then looked up by their key, then limited: a replay costs no one's limit.
+pub(crate) fn router(shared: &Arc<Shared>) -> Router {
+    let saga = Router::new()
+        .route("/saga/reservations", post(reservations::reserve))
+        .route("/saga/reservations/release", post(reservations::release))
+        .route("/saga/reservations/commit", post(reservations::commit))
+        .route("/saga/restocks", post(restocks::restock));
+    let edit = guarded(shared, put(products::edit), "product.edit", "PUT /v1/products/{product}");
+    let adjust = guarded(shared, post(adjustments::adjust), "stock.adjust", "POST /v1/stock/{product}/adjustments");
+    let public = Router::new()
+        .route("/v1/products/{product}", edit.merge(get(products::show)))
+        .route("/v1/stock/{product}/adjustments", adjust)
+        .route_layer(from_fn_with_state(shared.config.verifier.clone(), auth::authenticate));
+    let router = saga.merge(public).with_state(Arc::clone(shared));
+    problem::with_fallbacks(router).layer(from_fn(trace::request))
+}
+
+/// A route that changes something. Its effects lie in one database, so the record of the key is written with them.
+fn guarded(
+    shared: &Arc<Shared>,
+    route: MethodRouter<Arc<Shared>>,
+    permission: &'static str,
+    scope: &str,
+) -> MethodRouter<Arc<Shared>> {
+    let clock = Arc::clone(&shared.config.clock);
+    let once = TransactionalLayer::new(shared.db.clone(), clock, Scope::new(scope)).drain(&shared.drain);
+    route
+        .layer::<_, Infallible>(from_fn_with_state(Arc::clone(&shared.limiter), guard::limited))
+        .layer::<_, Infallible>(once)
+        .layer(from_fn_with_state(permission, guard::permitted))
+}

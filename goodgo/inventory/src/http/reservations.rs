@@ -1,0 +1,101 @@
+//! Stock that is promised to an order: reserve, and then release or commit.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use steadfast::db::tx::Tx;
+use steadfast::host::problem::Reply;
+use steadfast::locking::{Loser, Reason};
+use steadfast::saga::barrier::{Answer, Route};
+use uuid::Uuid;
+
+use super::step::{self, Step, refuse};
+use crate::stock::{Line, Move, by_product};
+use crate::store::{Cause, Moved};
+use crate::{Error, Shared};
+
+const SCOPE: &str = "order.place";
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reserve {
+    order_id: Uuid,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Settle {
+    order_id: Uuid,
+}
+
+/// `POST /saga/reservations`: all lines or none.
+pub(crate) async fn reserve(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Reply> {
+    step::run(&shared, &headers, &body, (SCOPE, Route::Compensatable), |tx, step: Arc<Step<Reserve>>| {
+        Box::pin(async move { hold(tx, &step).await })
+    })
+    .await
+}
+
+async fn hold(tx: &mut Tx, step: &Step<Reserve>) -> Result<Answer, Error> {
+    let Step { store, cause, input: Reserve { order_id, lines } } = step;
+    let quantities = match by_product(lines) {
+        Ok(quantities) => quantities,
+        Err(fault) => return Ok(Answer::problem(&refuse(fault))),
+    };
+    let cause = Cause { order_id: Some(*order_id), ..cause.clone() };
+    if !store.reserve(tx, *order_id, &quantities, &cause).await? {
+        return Ok(Answer::problem(&refuse(format!("stock has been reserved for order {order_id} before"))));
+    }
+    match store.shift(tx, Move::Reserve, &quantities, &cause).await? {
+        Moved::All => Ok(Answer::json(201, &json!({"order_id": order_id.to_string()}))),
+        Moved::None(losers) => Ok(Answer::problem(&out_of_stock(&losers))),
+    }
+}
+
+fn out_of_stock(losers: &[Loser]) -> steadfast::core::Problem {
+    let text = |loser: &Loser| match loser.reason {
+        Reason::NotFound => format!("{} is not sold here", loser.key),
+        Reason::Refused | Reason::Conflict(_) => format!("{} is out of stock", loser.key),
+    };
+    let products: Value = losers.iter().map(|loser| loser.key.to_string()).collect();
+    refuse(losers.iter().map(text).collect::<Vec<_>>().join("; ")).member("products", products)
+}
+
+/// `POST /saga/reservations/release`: takes the reservation back.
+pub(crate) async fn release(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Reply> {
+    step::run(&shared, &headers, &body, (SCOPE, Route::Compensatable), |tx, step: Arc<Step<Settle>>| {
+        Box::pin(async move { settle(tx, &step, Move::Release, "released").await })
+    })
+    .await
+}
+
+/// `POST /saga/reservations/commit`: the goods leave.
+pub(crate) async fn commit(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Reply> {
+    step::run(&shared, &headers, &body, (SCOPE, Route::Retriable), |tx, step: Arc<Step<Settle>>| {
+        Box::pin(async move { settle(tx, &step, Move::Commit, "committed").await })
+    })
+    .await
+}
+
+async fn settle(tx: &mut Tx, step: &Step<Settle>, movement: Move, status: &'static str) -> Result<Answer, Error> {
+    let Step { store, cause, input: Settle { order_id } } = step;
+    let cause = Cause { order_id: Some(*order_id), ..cause.clone() };
+    store.settle(tx, *order_id, movement, status, &cause).await?;
+    Ok(Answer::empty(204))
+}

@@ -1,0 +1,64 @@
+//! The routes, one file for each family.
+
+mod guard;
+mod place_order;
+mod queries;
+mod return_order;
+mod saga_orders;
+mod saga_returns;
+mod start;
+mod step;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodRouter, get, post};
+use http::HeaderName;
+use steadfast::host::{auth, problem, trace};
+use steadfast::idempotency::{IdempotencyLayer, OnAmbiguous, Scope, Store};
+
+use crate::Shared;
+
+/// All routes. Saga calls carry their own bearer and are guarded by the barrier; users' requests are authenticated, then
+/// permitted, then looked up by their key, then limited: a replay costs no one's limit.
+pub(crate) fn router(shared: &Arc<Shared>) -> Router {
+    let saga = Router::new()
+        .route("/saga/orders", post(saga_orders::create))
+        .route("/saga/orders/cancel", post(saga_orders::cancel))
+        .route("/saga/orders/confirm", post(saga_orders::confirm))
+        .route("/saga/returns", post(saga_returns::create))
+        .route("/saga/returns/cancel", post(saga_returns::cancel))
+        .route("/saga/returns/confirm", post(saga_returns::confirm));
+    let place = guarded(shared, post(place_order::place), "order.place", "POST /v1/orders");
+    let take_back = guarded(shared, post(return_order::take_back), "order.return", "POST /v1/returns");
+    let public = Router::new()
+        .route("/v1/orders", place)
+        .route("/v1/returns", take_back)
+        .route("/v1/orders/{id}", get(queries::order))
+        .route("/v1/sales", get(queries::sales))
+        .route("/v1/stock-view/{product}", get(queries::stock))
+        .route_layer(from_fn_with_state(shared.config.verifier.clone(), auth::authenticate));
+    let router = saga.merge(public).with_state(Arc::clone(shared));
+    problem::with_fallbacks(router).layer(from_fn(trace::request))
+}
+
+/// A route that starts a saga. No transaction can span the call, so the key is claimed first and the answer stored last;
+/// when nobody knows whether the call was heard, it is made again, under the same saga key.
+fn guarded(
+    shared: &Arc<Shared>,
+    route: MethodRouter<Arc<Shared>>,
+    permission: &'static str,
+    scope: &str,
+) -> MethodRouter<Arc<Shared>> {
+    let keys: Arc<dyn Store> = Arc::<steadfast::idempotency::Sqlite>::clone(&shared.keys);
+    let once = IdempotencyLayer::new(keys, Scope::new(scope))
+        .on_ambiguous(OnAmbiguous::Retry)
+        .replay_headers([HeaderName::from_static("preference-applied")])
+        .drain(&shared.drain);
+    route
+        .layer::<_, Infallible>(from_fn_with_state(Arc::clone(&shared.limiter), guard::limited))
+        .layer::<_, Infallible>(once)
+        .layer(from_fn_with_state(permission, guard::permitted))
+}

@@ -1,0 +1,54 @@
+//! A step of a saga: who calls, then everything once, in one transaction.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::de::DeserializeOwned;
+use steadfast::core::{Problem, problem};
+use steadfast::db::tx::Tx;
+use steadfast::host::json;
+use steadfast::host::problem::Reply;
+use steadfast::saga::barrier::{self, Answer, BoxFuture, Route};
+use steadfast::saga::participant::call::Call;
+
+use crate::store::{Cause, Store};
+use crate::{Error, NAME, Shared};
+
+/// What a step works with.
+#[derive(Debug)]
+pub(crate) struct Step<I> {
+    pub(crate) store: Arc<Store>,
+    pub(crate) cause: Cause,
+    pub(crate) input: I,
+}
+
+/// Answers one call: the stored answer, or `work` with the barrier's row in one transaction.
+pub(crate) async fn run<I, F>(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: &Bytes,
+    (scope, route): (&'static str, Route),
+    work: F,
+) -> Result<Response, Reply>
+where
+    I: DeserializeOwned,
+    F: for<'t> Fn(&'t mut Tx, Arc<Step<I>>) -> BoxFuture<'t, Result<Answer, Error>>,
+{
+    let now = shared.config.clock.now();
+    let call = Call::from_headers(headers, &shared.config.call_key, NAME, scope, now)?;
+    let input = json::parse(body)?;
+    let step = Arc::new(Step { store: Arc::clone(&shared.store), cause: Cause::of_call(&call, now), input });
+    let answer = barrier::run(&shared.db, &call, route, body, now, |tx| work(tx, Arc::clone(&step)))
+        .await
+        .map_err(|error| Reply::of(&error))?;
+    shared.config.hint.notify();
+    Ok(http::Response::<Bytes>::from(answer).map(Body::from))
+}
+
+/// A refusal: what was written is taken back, and every repeat hears the same.
+pub(crate) fn refuse(detail: impl Into<String>) -> Problem {
+    problem::BUSINESS_REFUSAL.with(detail)
+}

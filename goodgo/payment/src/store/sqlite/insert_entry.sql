@@ -1,0 +1,5 @@
+-- Books a movement of money. Index: appended by rowid; ledger_return is checked.
+-- Lock: the database's write lock is held already.
+-- Repeat: would book twice; it runs in the transaction of the barrier's or the idempotency record.
+insert into ledger (kind, order_id, return_id, customer, amount, reference, reason, at)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)

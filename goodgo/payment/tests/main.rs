@@ -1,0 +1,7 @@
+//! The payment service over HTTP, on a real database.
+#![cfg(test)]
+
+mod adjustments;
+mod payments;
+mod refunds;
+mod support;

@@ -1,0 +1,11 @@
+-- Every saga with what names its order or return, and, of a parked one, its journal commit by commit as a JSON array.
+-- Index: the primary keys of saga, saga_payload and saga_journal (a range of it, by the day of the start). No lock; a read.
+select s.id, s.definition, s.status, s.started_at, s.ended_at, s.business_key,
+    coalesce(p.input ->> '$.order_id', ''), coalesce(p.input ->> '$.return_id', ''),
+    case when s.status = 'failed' then (
+        select json_group_array(j.entries order by j.seq)
+        from saga_journal j
+        where j.day = s.started_at / 86400000 and j.saga_no = s.no
+    ) end
+from saga s join saga_payload p on p.saga_no = s.no
+order by s.no
