@@ -1,0 +1,4 @@
+//! Measurements beside their limits, in one run on one machine.
+
+pub(crate) mod saga;
+mod usage;

@@ -1,0 +1,77 @@
+//! The command line: data on stdout, talk on stderr. Exit codes: 0 ok, 1 failed, 2 usage.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use steadfast_host::telemetry;
+
+use crate::bench;
+#[cfg(feature = "demo")]
+use crate::roles::demo;
+
+/// Data consistency for microservices: sagas, a transactional outbox, idempotency, optimistic locking and projections.
+#[derive(Debug, Parser)]
+#[command(name = "steadfast", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    /// What is logged to stderr, such as `info` or `warn,steadfast_saga=debug`.
+    #[arg(long, global = true, env = "STEADFAST_LOG", default_value = "warn", value_name = "FILTER")]
+    log: String,
+    /// Logs as one JSON object a line.
+    #[arg(long, global = true, env = "STEADFAST_LOG_JSON")]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a whole point-of-sale platform on real invoices, injects faults, and checks that everything adds up.
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
+    /// Measures beside the limit, in one run.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Orchestrator, relay and projector of a demo in a process of their own; the demo starts and kills it.
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    DemoNode(demo::NodeArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Sagas a second on the embedded journal, beside the same calls with no orchestrator.
+    Saga(bench::saga::Arguments),
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line with all causes.
+#[expect(clippy::print_stderr, reason = "this is where a command's error goes")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("steadfast: {error:#}");
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let format = if cli.log_json { telemetry::Format::Json } else { telemetry::Format::Human };
+    telemetry::init(format, &cli.log).context("--log")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(async {
+        match cli.command {
+            #[cfg(feature = "demo")]
+            Command::Demo(arguments) => demo::run(arguments).await,
+            #[cfg(feature = "demo")]
+            Command::DemoNode(arguments) => demo::run_node(arguments).await.map(|()| ExitCode::SUCCESS),
+            Command::Bench(Bench::Saga(arguments)) => bench::saga::run(arguments).await.map(|()| ExitCode::SUCCESS),
+        }
+    })
+}

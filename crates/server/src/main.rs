@@ -1,0 +1,13 @@
+//! The `steadfast` command.
+
+mod api;
+mod bench;
+mod cli;
+mod roles;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,15 @@
+//! `steadfast demo`: the whole platform on real invoices, with faults injected, and checked afterwards.
+//!
+//! The three services of GoodGo each have their own database and listen on loopback; orchestrator, relay and projector
+//! run beside them, or, with `--crash`, in a child process that is killed while orders keep coming.
+
+mod arguments;
+mod child;
+mod platform;
+mod rest;
+mod run;
+mod services;
+
+pub(crate) use arguments::{Arguments, NodeArguments};
+pub(crate) use child::run_node;
+pub(crate) use run::run;

@@ -1,0 +1,10 @@
+//! The embedded platform on one data folder: the databases, the development keys, and the node that runs orchestrator,
+//! relay and projector over them.
+
+mod keys;
+mod node;
+mod stores;
+
+pub(crate) use keys::Keys;
+pub(crate) use node::{Addresses, Node, NodeOptions};
+pub(crate) use stores::Stores;
