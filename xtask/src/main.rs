@@ -19,15 +19,17 @@ fn main() -> Result<()> {
     match task.as_str() {
         "test" => test(),
         "ci" => ci(),
-        "" | "help" | "--help" | "-h" => show_help(),
+        "" | "help" | "--help" | "-h" => {
+            show_help();
+            Ok(())
+        }
         other => bail!("there is no task {other:?}\n\n{HELP}"),
     }
 }
 
 #[expect(clippy::print_stdout, reason = "this is where the help goes")]
-fn show_help() -> Result<()> {
+fn show_help() {
     print!("{HELP}");
-    Ok(())
 }
 
 fn test() -> Result<()> {

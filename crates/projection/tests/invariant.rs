@@ -20,7 +20,7 @@ async fn execute(db: &Db, statements: &[&'static str]) {
     tx.commit().await.unwrap();
 }
 
-const YAML: &str = r"
+const YAML: &str = r#"
 invariants:
   - name: stock_is_never_negative
     database: inventory
@@ -29,7 +29,7 @@ invariants:
     equal:
       - { database: order, sql: "select id as order_id, total from orders" }
       - { database: payment, sql: "select order_id, amount as total from payment;" }
-";
+"#;
 
 async fn databases() -> (TestDb, TestDb, TestDb) {
     (

@@ -83,5 +83,6 @@ async fn statements_keep_their_plans() {
         wake_aggregate
           SEARCH parked_event USING PRIMARY KEY (projection=? AND aggregate_type=? AND aggregate_id=?)
           SEARCH parked_event USING PRIMARY KEY (projection=? AND aggregate_type=? AND aggregate_id=?)
-    "#]].assert_eq(&plans);
+    "#]]
+    .assert_eq(&plans);
 }

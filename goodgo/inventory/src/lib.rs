@@ -24,7 +24,7 @@ use axum::Router;
 use steadfast::core::Clock;
 use steadfast::db::{self, Db};
 use steadfast::host::auth::Verifier;
-use steadfast::idempotency::Drain;
+use steadfast::idempotency::{Drain, Store as _};
 use steadfast::locking::{Etags, Limiter, Quota};
 use steadfast::saga::barrier;
 use steadfast::saga::participant::token;
@@ -43,6 +43,9 @@ pub const UPDATES: Quota = Quota { name: "updates", burst: 5_000, window: Durati
 
 /// So many products are opened in one transaction.
 const OPENING_BATCH: usize = 1_000;
+
+/// So many idempotency records are looked at in one transaction.
+const CLEANING_BATCH: u32 = 500;
 
 /// What the service needs.
 #[derive(Clone, Debug)]
@@ -102,6 +105,15 @@ impl Service {
         }
         config.hint.notify();
         Ok(new)
+    }
+
+    /// Removes the records of idempotency keys that have expired. To be called from time to time; a call looks at all of
+    /// them, in small steps.
+    pub async fn clean(&self) -> Result<(), Error> {
+        let shared = &*self.0;
+        let keys = idempotency::Sqlite::new(shared.db.clone(), Arc::clone(&shared.config.clock));
+        while !keys.clean(CLEANING_BATCH).await?.ended {}
+        Ok(())
     }
 
     /// Waits for requests that outlive their connection. Call it after the listener has been closed.

@@ -27,7 +27,7 @@ use axum::Router;
 use steadfast::core::Clock;
 use steadfast::db::{self, Db};
 use steadfast::host::auth::Verifier;
-use steadfast::idempotency::Drain;
+use steadfast::idempotency::{Drain, Store as _};
 use steadfast::locking::{Limiter, Quota};
 use steadfast::saga::barrier;
 use steadfast::saga::participant::token;
@@ -43,6 +43,9 @@ pub const NAME: &str = "order";
 
 /// How many updates one user may make, where the configuration says nothing else.
 pub const UPDATES: Quota = Quota { name: "updates", burst: 5_000, window: Duration::from_mins(1) };
+
+/// So many idempotency records are looked at in one transaction.
+const CLEANING_BATCH: u32 = 500;
 
 /// What the service needs.
 #[derive(Clone, Debug)]
@@ -99,6 +102,14 @@ impl Service {
     /// Its routes.
     pub fn router(&self) -> Router {
         http::router(&self.0)
+    }
+
+    /// Removes the records of idempotency keys that have expired. To be called from time to time; a call looks at all of
+    /// them, in small steps.
+    pub async fn clean(&self) -> Result<(), Error> {
+        let shared = &*self.0;
+        while !shared.keys.clean(CLEANING_BATCH).await?.ended {}
+        Ok(())
     }
 
     /// Waits for requests that outlive their connection, and ends the connections to the orchestrator. Call it after the

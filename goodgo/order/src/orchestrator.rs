@@ -118,7 +118,7 @@ impl Orchestrator {
     async fn exchange(&self, start: &Start<'_>) -> Result<Answer, Failure> {
         // A kept connection may have been closed by the other side just now; a new one tells the truth. Sending twice is
         // safe, since the key is the same.
-        while let Some(connection) = self.take_idle() {
+        if let Some(connection) = self.take_idle() {
             match self.send(connection, start).await {
                 Err(Failure::NoAnswer(fault)) => tracing::debug!(fault, "a kept connection was of no use"),
                 answer => return answer,
@@ -224,7 +224,79 @@ impl Orchestrator {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    const ANSWER: &str = r#"{"saga_id":"s","status":"running"}"#;
+
+    /// Answers `each` requests on every connection, then closes it without a word. Counts connections.
+    async fn server(each: usize) -> (Orchestrator, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                for _ in 0..each {
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"}}") {
+                        let mut buffer = [0; 1024];
+                        match stream.read(&mut buffer).await {
+                            Ok(n) if n > 0 => request.extend_from_slice(&buffer[..n]),
+                            _ => break,
+                        }
+                    }
+                    let answer = format!("HTTP/1.1 202 Accepted\r\ncontent-length: {}\r\n\r\n{ANSWER}", ANSWER.len());
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        tasks.detach_all();
+        (Orchestrator::new(&base).unwrap(), connections)
+    }
+
+    async fn start(orchestrator: &Orchestrator) -> Result<Answer, Failure> {
+        let (caller, input) = (HeaderMap::new(), serde_json::json!({"total": 1}));
+        let start = Start { definition: "place_order", key: "k", caller: &caller, wait: None, input: &input };
+        orchestrator.start(&start).await
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept() {
+        let (orchestrator, connections) = server(3).await;
+        for _ in 0..3 {
+            assert!(matches!(start(&orchestrator).await, Ok(Answer::Saga(_))));
+        }
+        assert_eq!(connections.load(Ordering::SeqCst), 1);
+        orchestrator.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_was_closed_meanwhile_is_no_failure() {
+        let (orchestrator, connections) = server(1).await;
+        for _ in 0..3 {
+            assert!(matches!(start(&orchestrator).await, Ok(Answer::Saga(_))));
+        }
+        assert_eq!(connections.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_only_closes_is_no_answer_and_one_that_is_away_was_not_sent_to() {
+        let (orchestrator, _) = server(0).await;
+        assert!(matches!(start(&orchestrator).await, Err(Failure::NoAnswer(_))));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let away = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let orchestrator = Orchestrator::new(&away).unwrap();
+        assert!(matches!(start(&orchestrator).await, Err(Failure::NotSent(_))));
+    }
 
     #[test]
     fn an_address_that_is_none_is_refused_with_a_way_out() {

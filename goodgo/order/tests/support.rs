@@ -61,8 +61,15 @@ pub(crate) async fn shop_with(orchestrator: &str, updates: Quota) -> Shop {
         Verifier::new("issuer", "goodgo", [Key::hs256("k", SECRET).unwrap()], Arc::<SeededClock>::clone(&clock))
             .unwrap();
     let minter = Minter::new("k", SECRET, "issuer", "goodgo", Arc::<SeededClock>::clone(&clock)).unwrap();
-    let config =
-        Config { call_key: key(), verifier, clock: Arc::<SeededClock>::clone(&clock), hint: Hint::new(), updates };
+    let config = Config {
+        call_key: key(),
+        verifier,
+        clock: Arc::<SeededClock>::clone(&clock),
+        hint: Hint::new(),
+        updates,
+        orchestrator: orchestrator.to_owned(),
+        read_model: read_model.clone(),
+    };
     let service = Service::open(db.clone(), config).await.unwrap();
     let router = service.router();
     Shop { db, read_model, service, router, minter }

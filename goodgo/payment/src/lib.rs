@@ -22,7 +22,7 @@ use axum::Router;
 use steadfast::core::Clock;
 use steadfast::db::{self, Db};
 use steadfast::host::auth::Verifier;
-use steadfast::idempotency::Drain;
+use steadfast::idempotency::{Drain, Store as _};
 use steadfast::locking::{Limiter, Quota};
 use steadfast::saga::barrier;
 use steadfast::saga::participant::token;
@@ -37,6 +37,9 @@ pub const NAME: &str = "payment";
 
 /// How many updates one user may make, where the configuration says nothing else.
 pub const UPDATES: Quota = Quota { name: "updates", burst: 5_000, window: Duration::from_mins(1) };
+
+/// So many idempotency records are looked at in one transaction.
+const CLEANING_BATCH: u32 = 500;
 
 /// What the service needs.
 #[derive(Clone, Debug)]
@@ -79,6 +82,15 @@ impl Service {
     /// Its routes.
     pub fn router(&self) -> Router {
         http::router(&self.0)
+    }
+
+    /// Removes the records of idempotency keys that have expired. To be called from time to time; a call looks at all of
+    /// them, in small steps.
+    pub async fn clean(&self) -> Result<(), Error> {
+        let shared = &*self.0;
+        let keys = idempotency::Sqlite::new(shared.db.clone(), Arc::clone(&shared.config.clock));
+        while !keys.clean(CLEANING_BATCH).await?.ended {}
+        Ok(())
     }
 
     /// Waits for requests that outlive their connection. Call it after the listener has been closed.

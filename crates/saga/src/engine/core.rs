@@ -206,7 +206,7 @@ impl Core {
             id: running.id,
             target: target.unwrap_or(Target::Known),
             entries: output.entries.clone(),
-            head: head(&inner.saga),
+            head: head(&inner.saga, inner.ended_at),
             event: end_event(running, &inner.saga, &output.entries),
             urgent: output.urgent,
         });
@@ -333,7 +333,7 @@ impl Listener for Ear {
 
     fn fenced(&self, error: &Error) {
         tracing::error!(%error, "the lane is lost: this engine stops");
-        self.0.set_ground(Ground::Lost);
+        self.0.lose();
     }
 
     fn failing(&self, error: &Error) {
@@ -345,12 +345,33 @@ impl Listener for Ear {
         tracing::info!("the journal can be written again");
         self.0.set_ground(Ground::Firm);
     }
+
+    fn stuck(&self, id: SagaId, error: &Error) {
+        tracing::error!(saga.id = %id, %error, "the saga's entries cannot be written: it rests until it is taken up again");
+        if let Some(running) = self.0.running(id) {
+            self.0.withdraw(&running);
+        }
+    }
 }
 
 impl Core {
-    /// A start whose saga was in the journal already: what was begun for it here never takes place.
+    /// Nothing will be written any more: whoever waits for a start is told so.
+    pub(super) fn lose(&self) {
+        self.set_ground(Ground::Lost);
+        for running in self.all() {
+            running.lock().starting.clear();
+        }
+    }
+
+    /// A saga that cannot go on here: its start was in the journal already, or its entries cannot be written.
     fn withdraw(self: &Arc<Self>, running: &Arc<Running>) {
-        if running.lock().counted.take().is_some() {
+        let counted = {
+            let mut inner = running.lock();
+            // Who still waits for the start hears that there will be none.
+            inner.starting.clear();
+            inner.counted.take()
+        };
+        if counted.is_some() {
             self.metrics.pending(&running.loaded.definition.name, -1.0);
         }
         self.release(running.id);
@@ -358,13 +379,14 @@ impl Core {
 }
 
 /// What the journal folds to.
-pub(super) fn head(saga: &Saga) -> Head {
+fn head(saga: &Saga, ended_at: Option<Timestamp>) -> Head {
     Head {
         status: saga.status(),
         held: saga.is_held(),
         overdue: saga.is_overdue(),
         wake_at: saga.wake_at(),
-        ended_at: None,
+        // Of a saga that was parked before; the lane fills it in from an entry that ends it.
+        ended_at: ended_at.filter(|_| saga.is_parked()),
         cause: saga.cause().map(|cause| cause.name().to_owned()),
     }
 }

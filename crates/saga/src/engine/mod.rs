@@ -185,13 +185,13 @@ impl Engine {
             lane.flush().await;
             lane.close().await;
         }
-        self.core.set_ground(Ground::Lost);
+        self.core.lose();
     }
 
     /// Stops at once, as a crash would: nothing is flushed, no reply in flight is heard. For tests of recovery.
     #[doc(hidden)]
     pub fn abort(&self) {
-        self.core.set_ground(Ground::Lost);
+        self.core.lose();
         self.core.draining.store(true, Ordering::Release);
         self.core.stop.cancel();
         if let Some(lane) = self.core.lane() {

@@ -66,6 +66,7 @@ impl Core {
                 .map_err(|error| corrupt(error.to_string()))?;
         let pending = saga.status() == Status::Pending;
         let running = Arc::new(Running::new(row.id, loaded, input, baggage, row.started_at, saga));
+        running.lock().ended_at = row.head.ended_at;
         if let Err(known) = self.admit(Arc::clone(&running)) {
             return Ok(known);
         }

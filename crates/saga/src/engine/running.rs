@@ -47,6 +47,8 @@ pub(super) struct Inner {
     pub(super) armed: Option<Timestamp>,
     /// Who waits for the commit of the start.
     pub(super) starting: Vec<oneshot::Sender<Appended>>,
+    /// When it was parked, of a saga that was taken up again for an operator's act.
+    pub(super) ended_at: Option<Timestamp>,
     /// The status that the gauges count it under.
     pub(super) counted: Option<Status>,
 }
@@ -60,7 +62,7 @@ impl Running {
         started_at: Timestamp,
         saga: Saga,
     ) -> Self {
-        let inner = Inner { saga, armed: None, starting: Vec::new(), counted: None };
+        let inner = Inner { saga, armed: None, starting: Vec::new(), ended_at: None, counted: None };
         Self {
             id,
             id_text: id.to_string(),

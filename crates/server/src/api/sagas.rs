@@ -155,7 +155,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Reply
 /// `Prefer: wait=N` (RFC 7240), in seconds.
 fn prefer_wait(headers: &HeaderMap) -> Result<Option<Duration>, Reply> {
     let Some(prefer) = text(headers, "prefer")? else { return Ok(None) };
-    let wait = prefer.split([',', ';']).filter_map(|part| part.trim().strip_prefix("wait=")).next();
+    let wait = prefer.split([',', ';']).find_map(|part| part.trim().strip_prefix("wait="));
     let Some(seconds) = wait else { return Ok(None) };
     // A preference that cannot be read is none (RFC 7240, 2).
     Ok(seconds.trim().parse().ok().map(|seconds| Duration::from_secs(seconds).min(WAIT_MAX)))

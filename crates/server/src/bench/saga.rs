@@ -93,13 +93,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             ours.push(bench.ours(at_once, length).await?);
             limit.push(bench.limit(at_once, length).await?);
         }
-        lines.push(line(arguments.steps, at_once, median(ours)?, median(limit)?));
+        lines.push(line(arguments.steps, at_once, median(ours)?, &median(limit)?));
     }
     bench.close().await;
     print(&lines, arguments.json)
 }
 
-fn line(steps: u32, at_once: usize, mut ours: Run, limit: Run) -> Line {
+fn line(steps: u32, at_once: usize, mut ours: Run, limit: &Run) -> Line {
     ours.latencies.sort_unstable();
     let quantile = |of: usize| {
         let index = ours.latencies.len().saturating_sub(1) * of / 100;

@@ -17,9 +17,9 @@ async fn run(db: &Db, store: &Store, product: &str, moves: &[(Move, i64)]) -> Le
     let mut level = Level { on_hand: 20, reserved: 0 };
     for (movement, n) in moves {
         let one = [(product.to_owned(), *n)].into();
-        let moved = store.shift(&mut tx, *movement, &one, &cause).await.unwrap();
+        let outcome = store.shift(&mut tx, *movement, &one, &cause).await.unwrap();
         let after = movement.apply(level, *n);
-        assert_eq!(matches!(moved, Moved::All), after.is_some(), "{movement:?} of {n} at {level:?}");
+        assert_eq!(matches!(outcome, Moved::All), after.is_some(), "{movement:?} of {n} at {level:?}");
         level = after.unwrap_or(level);
     }
     tx.commit().await.unwrap();

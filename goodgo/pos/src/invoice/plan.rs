@@ -117,7 +117,7 @@ pub struct StockAdjustment {
     pub takes: BTreeMap<String, i64>,
 }
 
-/// Money that is booked without goods, such as bad debt. It concerns no service of this platform.
+/// Money that is booked to an account without goods, such as bad debt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountAdjustment {
     /// The invoice.
@@ -137,7 +137,7 @@ pub enum Step {
     Return(Return),
     /// Take goods off the shelves.
     WriteOff(StockAdjustment),
-    /// Nothing to do; counted.
+    /// Book it to an account.
     Account(AccountAdjustment),
 }
 

@@ -9,6 +9,8 @@ mod platform;
 mod rest;
 mod run;
 mod services;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use arguments::{Arguments, NodeArguments};
 pub(crate) use child::run_node;

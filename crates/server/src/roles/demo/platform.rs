@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use goodgo_pos::faults::Faults;
 use goodgo_pos::invoice::Product;
 use steadfast_core::Clock;
 use steadfast_host::clock::System;
@@ -15,13 +14,13 @@ use tokio_util::task::TaskTracker;
 
 use super::super::embedded::{Addresses, Keys, Node, NodeOptions, Stores};
 use super::child::NodeProcess;
-use super::services::{Listeners, Made, Services};
+use super::services::{Around, Listeners, Made, Services};
 
 /// The node, wherever it runs.
 #[derive(Debug)]
 pub(super) enum Where {
     Here(Box<Node>),
-    Child(NodeProcess),
+    Child(Box<NodeProcess>),
 }
 
 /// Everything that runs.
@@ -43,7 +42,7 @@ impl Platform {
         port: u16,
         crashes: bool,
         products: &[Product],
-        faults: &Faults,
+        around: Around<'_>,
     ) -> Result<Self> {
         let exporter = metrics::install()?;
         let listeners = Listeners::bind(port).await?;
@@ -56,13 +55,13 @@ impl Platform {
             Made { stores: &stores, keys: &keys, addresses, clock: &clock, hints: &hints };
         let services = Services::open(&made).await?;
         services.stock_up(products).await?;
-        services.serve(listeners.order, listeners.payment, listeners.inventory, faults, exporter.router());
+        services.serve(listeners.order, listeners.payment, listeners.inventory, around, exporter.router());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(stores.clone().checkpoint(stop.clone()));
         let node = if crashes {
             // The child listens at the address that was reserved until now.
             drop(listeners.orchestrator);
-            Where::Child(NodeProcess::start(folder, addresses).await?)
+            Where::Child(Box::new(NodeProcess::start(folder, addresses).await?))
         } else {
             let options = NodeOptions {
                 stores: stores.clone(),

@@ -24,7 +24,7 @@ use super::platform::{Platform, Where};
 use super::rest;
 
 /// Every saga has to be settled within this time of the last fault.
-const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+const SETTLE_LIMIT: Duration = Duration::from_mins(1);
 /// What a till may do.
 const TILL: [&str; 6] =
     ["order.place", "order.return", "payment.process", "stock.adjust", "payment.adjust", "product.edit"];
@@ -56,12 +56,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         rate: participant_share(arguments.failure_rate),
         refusal_rate: arguments.refusal_rate,
     });
+    let around = |router: axum::Router| router.layer(faults.layer());
     let mut platform =
-        Platform::start(held.path(), arguments.port, arguments.crash > 0, &plan.products, &faults).await?;
+        Platform::start(held.path(), arguments.port, arguments.crash > 0, &plan.products, &around).await?;
     let signal = shutdown::on_signal()?;
     let (outcome, faults_ended) = replay(&arguments, &plan, &mut platform, &faults, signal.clone()).await?;
     let memory = rss_mb(&platform.pids());
-    let at_rest = rest::wait(&platform.stores, SETTLE_LIMIT).await?;
+    let at_rest = rest::wait(&check_stores(&platform), SETTLE_LIMIT).await?;
     if !at_rest {
         tracing::warn!("the platform did not come to rest within {SETTLE_LIMIT:?}: the check will say what is left");
     }
@@ -101,14 +102,8 @@ fn tell_faults(report: &invoice::Report) {
     }
 }
 
-/// Replays, and kills the node as often as was asked for, evenly spread over the run. Answers when the last fault was.
-async fn replay(
-    arguments: &Arguments,
-    plan: &Arc<Plan>,
-    platform: &mut Platform,
-    faults: &Faults,
-    stop: CancellationToken,
-) -> Result<(Outcome, Timestamp)> {
+/// What tills of this platform need to know.
+pub(super) fn settings(platform: &Platform) -> replay::Settings {
     let base = |address: std::net::SocketAddr| format!("http://{address}");
     let addresses = replay::Addresses {
         order: base(platform.addresses.order),
@@ -120,12 +115,23 @@ async fn replay(
         // A till without a token is answered 401, which the report then shows.
         keys.mint(Arc::new(System), user, &TILL).unwrap_or_default()
     });
+    replay::Settings::new(addresses, mint)
+}
+
+/// Replays, and kills the node as often as was asked for, evenly spread over the run. Answers when the last fault was.
+async fn replay(
+    arguments: &Arguments,
+    plan: &Arc<Plan>,
+    platform: &mut Platform,
+    faults: &Faults,
+    stop: CancellationToken,
+) -> Result<(Outcome, Timestamp)> {
     let settings = replay::Settings {
         concurrency: usize::from(arguments.concurrency),
         seed: arguments.seed,
         failure_rate: arguments.failure_rate,
         stop,
-        ..replay::Settings::new(addresses, mint)
+        ..settings(platform)
     };
     let bar = progress_bar(plan);
     let done = Arc::new(AtomicUsize::new(0));
@@ -172,22 +178,26 @@ async fn replay(
     Ok((outcome, System.now()))
 }
 
-async fn checked(
-    platform: &Platform,
-    plan: &Plan,
-    outcome: &Outcome,
-    faults: &Faults,
-    faults_ended: Timestamp,
-) -> Result<check::Checked> {
+pub(super) fn check_stores(platform: &Platform) -> check::Stores<'_> {
     let stores = &platform.stores;
-    let stores = check::Stores {
+    check::Stores {
         order: &stores.order,
         payment: &stores.payment,
         inventory: &stores.inventory,
         orchestrator: &stores.orchestrator,
         log: &stores.log,
         read_model: &stores.read_model,
-    };
+    }
+}
+
+pub(super) async fn checked(
+    platform: &Platform,
+    plan: &Plan,
+    outcome: &Outcome,
+    faults: &Faults,
+    faults_ended: Timestamp,
+) -> Result<check::Checked> {
+    let stores = check_stores(platform);
     let refused = faults.refused();
     Ok(check(&stores, &Run { plan, outcome, refused: &refused, faults_ended }).await?)
 }

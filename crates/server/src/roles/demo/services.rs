@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Result;
 use axum::Router;
 use goodgo_inventory::OpeningStock;
-use goodgo_pos::faults::Faults;
 use goodgo_pos::invoice::Product;
 use steadfast_core::Clock;
 use steadfast_host::{problem, serve};
@@ -55,6 +54,9 @@ impl Listeners {
         })
     }
 }
+
+/// What stands between the network and a service's routes: the faults of the run.
+pub(super) type Around<'a> = &'a (dyn Fn(Router) -> Router + Sync);
 
 /// The running services.
 #[derive(Debug)]
@@ -129,19 +131,19 @@ impl Services {
         Ok(())
     }
 
-    /// Listens. Saga routes meet the faults; `extra` is served beside the order service's routes.
+    /// Listens. All routes stand behind `around`; `extra` is served beside the order service's routes.
     pub(super) fn serve(
         &self,
         order: TcpListener,
         payment: TcpListener,
         inventory: TcpListener,
-        faults: &Faults,
+        around: Around<'_>,
         extra: Router,
     ) {
         let routers = [
-            (order, self.order.router().layer(faults.layer()).merge(extra)),
-            (payment, self.payment.router().layer(faults.layer())),
-            (inventory, self.inventory.router().layer(faults.layer())),
+            (order, around(self.order.router()).merge(extra)),
+            (payment, around(self.payment.router())),
+            (inventory, around(self.inventory.router())),
         ];
         for (listener, router) in routers {
             let limits = serve::Limits { request_time: Duration::from_mins(1), ..serve::Limits::default() };
