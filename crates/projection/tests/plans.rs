@@ -31,7 +31,7 @@ async fn statements_keep_their_plans() {
             }
         }
     }
-    expect![[r#"
+    expect![[r"
         read_summary
           SEARCH saga_consistency USING INDEX saga_consistency_accepted (<expr><?)
         save_sagas
@@ -83,6 +83,6 @@ async fn statements_keep_their_plans() {
         wake_aggregate
           SEARCH parked_event USING PRIMARY KEY (projection=? AND aggregate_type=? AND aggregate_id=?)
           SEARCH parked_event USING PRIMARY KEY (projection=? AND aggregate_type=? AND aggregate_id=?)
-    "#]]
+    "]]
     .assert_eq(&plans);
 }

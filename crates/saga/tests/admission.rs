@@ -1,6 +1,7 @@
 //! Starts: repeats, bounds, permissions, definitions.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 use steadfast_core::{Op, Principal, Problem};
@@ -8,6 +9,7 @@ use steadfast_saga::Error;
 use steadfast_saga::engine::{Config, StartRequest};
 use steadfast_saga::machine::Status;
 use steadfast_testkit::wait_for;
+use tokio::time::Instant;
 
 use crate::shop::{Fault, PATIENCE};
 use crate::world::{DEFINITION, World, request};
@@ -110,9 +112,11 @@ async fn who_may_not_start_it_does_not() {
 async fn a_step_that_its_user_may_not_ask_for_is_not_sent_and_the_saga_turns_back() {
     let world = World::new().await;
     let principal = Principal::new("till-7", ["order.place"]);
+    let begun = Instant::now();
     let id = world.engine.start(StartRequest { principal, ..request("1") }).await.unwrap().id;
     let status = world.settled(id).await;
     assert_eq!(status, Status::Compensated);
+    assert!(begun.elapsed() < Duration::from_secs(2), "a call that is never sent is not waited for");
     world.check(id, status).await;
     assert_eq!(world.shop.asked("pay", Op::Action), 0);
     assert_eq!(world.engine.show(id).await.unwrap().unwrap().summary.cause.as_deref(), Some("permission"));

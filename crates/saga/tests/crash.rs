@@ -119,7 +119,8 @@ async fn a_former_owner_writes_nothing_more_and_says_so() {
     assert_eq!(second.wait(id, PATIENCE).await.unwrap(), Some(Status::Completed));
     // The reply reaches the first owner now, and so does a start; neither may be written.
     world.shop.open_gate();
-    assert!(world.engine.start(request("2")).await.is_err());
+    let late = tokio::time::timeout(Duration::from_secs(5), world.engine.start(request("2"))).await;
+    assert!(late.expect("a start on a lost lane is answered").is_err());
     tokio::time::timeout(PATIENCE, world.engine.lost()).await.expect("the first owner notices");
     assert!(world.engine.ready().is_err());
     world.check(id, Status::Completed).await;

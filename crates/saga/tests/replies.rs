@@ -1,11 +1,12 @@
 //! Participants that answer badly.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use steadfast_core::Op;
 use steadfast_saga::engine::Config;
 use steadfast_saga::machine::Status;
+use tokio::time::Instant;
 
 use crate::shop::Fault;
 use crate::world::{DEFINITION, World};
