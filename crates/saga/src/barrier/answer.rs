@@ -20,6 +20,7 @@ pub struct Answer {
     retry_after: Option<u32>,
     replayed: bool,
     altered: bool,
+    refused: bool,
 }
 
 impl Answer {
@@ -32,6 +33,7 @@ impl Answer {
             retry_after: None,
             replayed: false,
             altered: false,
+            refused: false,
         }
     }
 
@@ -98,6 +100,12 @@ impl Answer {
         Some(body.get("type")?.as_str()?.strip_prefix(problem::TYPE_PREFIX)?.to_owned())
     }
 
+    /// Says that this refusal is stored: it holds for every attempt, whatever type of problem it is.
+    pub(crate) fn refused(mut self) -> Self {
+        self.refused = true;
+        self
+    }
+
     pub(crate) fn replay(mut self, altered: bool) -> Self {
         self.replayed = true;
         self.altered = altered;
@@ -116,6 +124,9 @@ impl From<Answer> for Response<Bytes> {
         }
         if answer.replayed {
             headers.insert(header::IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        }
+        if answer.refused {
+            headers.insert(header::SAGA_OUTCOME, HeaderValue::from_static("refused"));
         }
         if let Some(seconds) = answer.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -137,6 +148,13 @@ mod tests {
         assert!(!first.headers().contains_key(header::IDEMPOTENCY_REPLAYED));
         assert_eq!(again.headers()[header::IDEMPOTENCY_REPLAYED], "true");
         assert_eq!(first.headers()[CONTENT_TYPE], JSON);
+    }
+
+    #[test]
+    fn a_stored_refusal_says_so_in_a_header() {
+        let problem = Answer::problem(&problem::BUSINESS_REFUSAL.with("out of stock"));
+        assert!(!Response::<Bytes>::from(problem.clone()).headers().contains_key(header::SAGA_OUTCOME));
+        assert_eq!(Response::<Bytes>::from(problem.refused()).headers()[header::SAGA_OUTCOME], "refused");
     }
 
     #[test]

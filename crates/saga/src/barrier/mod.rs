@@ -153,7 +153,8 @@ pub async fn enter(
             if altered {
                 tracing::error!(key = %call.key, attempt = call.attempt, "another body for a step that has run: the stored answer is given; look for a definition or an orchestrator that renders differently");
             }
-            row.answer.replay(altered)
+            let answer = row.answer.replay(altered);
+            if row.state == State::Refused { answer.refused() } else { answer }
         }
         (Decision::Replay, None) => return Err(Error::Corrupt("a replay without a row".to_owned())),
         (Decision::Nothing, _) => {

@@ -71,14 +71,19 @@ where
         Entered::Run(pass) => {
             let answer = work(&mut tx).await?;
             match ending(call.key.op, route, &answer) {
-                Ending::Record => pass.record(&mut tx, &answer, now).await?,
-                Ending::Refuse => pass.refuse(&mut tx, &answer, now).await?,
+                Ending::Record => {
+                    pass.record(&mut tx, &answer, now).await?;
+                    answer
+                }
+                Ending::Refuse => {
+                    pass.refuse(&mut tx, &answer, now).await?;
+                    answer.refused()
+                }
                 Ending::Forget => {
                     tx.rollback().await.map_err(|error| Error::from(DbError::from(error)))?;
                     return Ok(answer);
                 }
             }
-            answer
         }
     };
     tx.commit().await.map_err(|error| Error::from(DbError::from(error)))?;

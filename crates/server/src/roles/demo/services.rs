@@ -21,6 +21,9 @@ use super::super::embedded::{Addresses, Keys, Stores};
 /// A till of the demo makes thousands of updates a minute: the limit is to be there, not to be met.
 const UPDATES: Quota = Quota { name: "updates", burst: 1_000_000, window: Duration::from_mins(1) };
 
+/// How often expired idempotency keys are removed.
+const CLEANING: Duration = Duration::from_mins(1);
+
 /// The listeners of all, bound before anything starts, so that everybody knows everybody's address.
 #[derive(Debug)]
 pub(super) struct Listeners {
@@ -154,6 +157,20 @@ impl Services {
                 }
             });
         }
+        let (order, payment, inventory) = (self.order.clone(), self.payment.clone(), self.inventory.clone());
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(CLEANING);
+            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                let (order, payment, inventory) = (order.clean().await, payment.clean().await, inventory.clean().await);
+                let order = order.map_err(anyhow::Error::from);
+                for cleaned in [order, payment.map_err(Into::into), inventory.map_err(Into::into)] {
+                    if let Err(error) = cleaned {
+                        tracing::warn!(%error, "expired idempotency keys could not be removed: tried again later");
+                    }
+                }
+            }
+        });
     }
 
     /// Ends the listeners, then waits for handlers that outlive their connection.
