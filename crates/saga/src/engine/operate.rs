@@ -79,6 +79,10 @@ impl Core {
             lane.flush().await;
         }
         let status = running.lock().saga.status();
+        if status.is_parked() {
+            // It was taken into memory for this act alone and rests again.
+            self.release(id);
+        }
         match answer {
             Some(Answer::Conflict(conflict)) => Err(refused(conflict, status).into()),
             Some(Answer::Unchanged) => Ok(Operated { changed: false, status }),

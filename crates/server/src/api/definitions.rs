@@ -30,10 +30,8 @@ pub(super) async fn upload(
     Json(upload): Json<Upload>,
 ) -> Result<(StatusCode, axum::Json<Uploaded>), Reply> {
     need(&principal, "saga.define")?;
-    let uploaded = engine
-        .upload(&upload.definition, upload.schemas, principal.subject())
-        .await
-        .map_err(|error| reply(&error))?;
+    let uploaded =
+        engine.upload(&upload.definition, upload.schemas, principal.subject()).await.map_err(|error| reply(&error))?;
     let status = if uploaded.added { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(uploaded)))
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use axum::http::header::{HeaderMap, HeaderName, LOCATION};
 use axum::http::StatusCode;
+use axum::http::header::{HeaderMap, HeaderName, LOCATION};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use steadfast_core::{Principal, SagaId, Timestamp, header as ours, problem};
@@ -54,8 +54,7 @@ pub(super) async fn start(
     let key = text(&headers, ours::IDEMPOTENCY_KEY)?.map(|key| key.trim_matches('"').to_owned());
     let wait = prefer_wait(&headers)?;
     let traceparent = text(&headers, ours::TRACEPARENT)?.filter(|text| is_traceparent(text)).map(str::to_owned);
-    let request =
-        StartRequest { definition, version: start.version, principal, key, input: start.input, traceparent };
+    let request = StartRequest { definition, version: start.version, principal, key, input: start.input, traceparent };
     let accepted = engine.start(request).await.map_err(|error| reply(&error))?;
     let mut status = accepted.status;
     if let Some(limit) = wait {
@@ -63,12 +62,8 @@ pub(super) async fn start(
     }
     let rests = status.is_settled() || status.is_parked();
     let cause = if status == Status::Completed || !rests { None } else { cause(&engine, accepted.id).await? };
-    let started = Started {
-        saga_id: accepted.id.to_string(),
-        status: status.as_str(),
-        existing: accepted.existing,
-        cause,
-    };
+    let started =
+        Started { saga_id: accepted.id.to_string(), status: status.as_str(), existing: accepted.existing, cause };
     let code = if rests { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((code, [(LOCATION, format!("/v1/sagas/{}", accepted.id))], axum::Json(started)))
 }

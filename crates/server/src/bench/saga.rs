@@ -137,7 +137,15 @@ fn print(lines: &[Line], json: bool) -> Result<()> {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
     table.set_header([
-        "setting", "sagas/s", "bare calls/s", "ratio", "p50 ms", "p99 ms", "CPU ms", "commits", "RSS MiB",
+        "setting",
+        "sagas/s",
+        "bare calls/s",
+        "ratio",
+        "p50 ms",
+        "p99 ms",
+        "CPU ms",
+        "commits",
+        "RSS MiB",
     ]);
     for line in lines {
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
@@ -180,7 +188,10 @@ impl Bench {
         tasks.spawn(async move { serving.await.map_err(|error| tracing::error!(%error, "the participant")) });
 
         let key = token::Key::new(&[7; 32])?;
-        let config = ParticipantConfig { concurrency: 4_096, ..ParticipantConfig::new(PARTICIPANT, format!("http://{address}"), key) };
+        let config = ParticipantConfig {
+            concurrency: 4_096,
+            ..ParticipantConfig::new(PARTICIPANT, format!("http://{address}"), key)
+        };
         let participants = Arc::new(Participants::new(vec![config])?);
         let db = Db::open(&folder.path().join("journal.sqlite"), Options::default()).await?;
         let clock: Arc<dyn Clock> = Arc::new(System);

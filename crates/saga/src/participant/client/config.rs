@@ -57,7 +57,7 @@ pub struct Settings {
     /// As in [`ParticipantConfig::idempotency_ttl`].
     #[serde(default, deserialize_with = "optional_duration")]
     pub idempotency_ttl: Option<Duration>,
-    /// As in [`ParticipantConfig::probe`].
+    /// As in [`ParticipantConfig::probe`](field@ParticipantConfig::probe).
     #[serde(default)]
     pub probe: Option<String>,
     /// As in [`ParticipantConfig::allow`].

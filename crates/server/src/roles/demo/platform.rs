@@ -51,8 +51,7 @@ impl Platform {
         let clock: Arc<dyn Clock> = Arc::new(System);
         let stores = Stores::open(folder).await?;
         let hints = [Hint::new(), Hint::new(), Hint::new()];
-        let made =
-            Made { stores: &stores, keys: &keys, addresses, clock: &clock, hints: &hints };
+        let made = Made { stores: &stores, keys: &keys, addresses, clock: &clock, hints: &hints };
         let services = Services::open(&made).await?;
         services.stock_up(products).await?;
         services.serve(listeners.order, listeners.payment, listeners.inventory, around, exporter.router());

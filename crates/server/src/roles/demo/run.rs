@@ -80,9 +80,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
 /// Reads the invoices; what is wrong with them is said, and what was done with it.
 fn plan(arguments: &Arguments) -> Result<Plan> {
     let read = match &arguments.invoices {
-        Some(path) => {
-            invoice::open(path, &invoice::Limits::default()).with_context(|| format!("--invoices {}", path.display()))?
-        }
+        Some(path) => invoice::open(path, &invoice::Limits::default())
+            .with_context(|| format!("--invoices {}", path.display()))?,
         None => invoice::sample()?,
     };
     tell_faults(&read.report);
@@ -237,7 +236,11 @@ fn announce(platform: &Platform) {
     eprintln!("inventory     http://{}/v1/products", addresses.inventory);
     eprintln!("orchestrator  http://{}/v1/sagas", addresses.orchestrator);
     eprintln!("metrics       http://{}/metrics", addresses.orchestrator);
-    match platform.keys.mint(Arc::new(System), "operator", &["saga.read", "saga.operate", "saga.define", "order.place", "order.return"]) {
+    match platform.keys.mint(
+        Arc::new(System),
+        "operator",
+        &["saga.read", "saga.operate", "saga.define", "order.place", "order.return"],
+    ) {
         Ok(token) => eprintln!("token         {token}"),
         Err(error) => tracing::error!(%error, "no token for an operator"),
     }
