@@ -16,6 +16,7 @@ mod step;
 pub mod metric;
 pub mod problem;
 pub mod retry;
+pub mod sealing;
 
 pub use clock::{Clock, Timestamp};
 pub use digest::{hex, sha256};

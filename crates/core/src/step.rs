@@ -25,7 +25,8 @@ pub mod header {
     pub const SAGA_EPOCH: &str = "saga-epoch";
     /// On compensations: `done` or `unknown`, what the orchestrator knows of the action.
     pub const SAGA_ACTION: &str = "saga-action";
-    /// On answers: `done` or `refused`, above everything else that the answer says.
+    /// On answers: `done`, `refused` or `unknown`, and `absent` on answers to a probe; above everything else that the
+    /// answer says.
     pub const SAGA_OUTCOME: &str = "saga-outcome";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";

@@ -70,12 +70,12 @@ async fn a_held_saga_sends_nothing_until_it_is_released_also_over_a_crash() {
 }
 
 /// A saga whose first step cannot be taken back, until its participant is mended.
-async fn parked(world: &World) -> steadfast_core::SagaId {
+pub(crate) async fn parked(world: &World, key: &str) -> steadfast_core::SagaId {
     world.shop.fault("pay", Op::Action, Fault::Refuse);
     for _ in 0..4 {
         world.shop.fault("create", Op::Compensate, Fault::status(500));
     }
-    let (id, status) = world.run("1").await;
+    let (id, status) = world.run(key).await;
     assert_eq!(status, Status::Failed, "its budget is spent");
     id
 }
@@ -83,7 +83,7 @@ async fn parked(world: &World) -> steadfast_core::SagaId {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compensation_out_of_budget_parks_and_a_retry_settles() {
     let world = World::new().await;
-    let id = parked(&world).await;
+    let id = parked(&world, "1").await;
     let view = world.engine.show(id).await.unwrap().unwrap();
     assert_eq!(view.effects_left.iter().map(|left| left.step.as_str()).collect::<Vec<_>>(), ["create"]);
     assert!(view.effects_left[0].certain);
@@ -97,7 +97,7 @@ async fn a_compensation_out_of_budget_parks_and_a_retry_settles() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_resolved_by_hand_settles_also_after_a_crash() {
     let mut world = World::new().await;
-    let id = parked(&world).await;
+    let id = parked(&world, "1").await;
     world.crash().await;
     assert_eq!(world.settled(id).await, Status::Failed, "a parked saga stays parked");
     let resolved = act(&world, id, Operation::Resolve { step: Some("create".to_owned()) }).await.unwrap();
@@ -109,7 +109,7 @@ async fn what_is_resolved_by_hand_settles_also_after_a_crash() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_act_that_changes_nothing_leaves_nothing_in_memory() {
     let world = World::new().await;
-    let id = parked(&world).await;
+    let id = parked(&world, "1").await;
     wait_for("the parked saga to leave memory", PATIENCE, || async { world.engine.in_flight() == 0 }).await;
     assert!(!act(&world, id, Operation::Cancel).await.unwrap().changed);
     wait_for("the parked saga to leave memory again", Duration::from_secs(3), || async {

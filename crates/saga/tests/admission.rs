@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::shop::{Fault, PATIENCE};
 use crate::world::{DEFINITION, World, request};
 
-fn problem<T: std::fmt::Debug>(result: Result<T, Error>) -> Problem {
+pub(crate) fn problem<T: std::fmt::Debug>(result: Result<T, Error>) -> Problem {
     match result.unwrap_err() {
         Error::Problem(problem) => *problem,
         other => panic!("not a problem: {other:?}"),

@@ -12,18 +12,18 @@ use crate::world::{STEPS, World, request};
 
 /// Kills the orchestrator while one call is on its way, opens it again, and lets the call arrive only once the saga is
 /// settled.
-async fn crash_at(step: &str, op: Op, stop: Fault, refused: Option<&str>) {
+async fn crash_at(step: &str, op: Op, fault: Fault, refused: Option<&str>) {
     let mut world = World::new().await;
     if let Some(refused) = refused {
         world.shop.fault(refused, Op::Action, Fault::Refuse);
     }
-    world.shop.fault(step, op, stop.clone());
+    world.shop.fault(step, op, fault.clone());
     let id = world.start("1").await.id;
     wait_for("the call that is stopped", PATIENCE, || async { world.shop.asked(step, op) == 1 }).await;
     world.crash().await;
     let status = world.settled(id).await;
     let expected = if refused.is_some() { Status::Compensated } else { Status::Completed };
-    assert_eq!(status, expected, "{step} {op} {stop:?}");
+    assert_eq!(status, expected, "{step} {op} {fault:?}");
     world.check(id, status).await;
     world.shop.open_gate();
     // A further saga runs after it on the same connections and the same barrier.
@@ -124,7 +124,10 @@ async fn a_former_owner_writes_nothing_more_and_says_so() {
     tokio::time::timeout(PATIENCE, world.engine.lost()).await.expect("the first owner notices");
     assert!(world.engine.ready().is_err());
     world.check(id, Status::Completed).await;
-    assert_eq!(second.list(&steadfast_saga::journal::Filter { limit: 10, ..Default::default() }).await.unwrap().len(), 1);
+    assert_eq!(
+        second.list(&steadfast_saga::journal::Filter { limit: 10, ..Default::default() }).await.unwrap().len(),
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,6 +63,8 @@ pub(crate) struct Shop {
     address: String,
     faults: Mutex<VecDeque<(String, Op, Fault)>>,
     arrived: Mutex<Vec<Arrived>>,
+    /// Of actions, with their step.
+    bodies: Mutex<Vec<(String, Bytes)>>,
     /// Calls that a fault stopped wait here.
     gate: Semaphore,
     tasks: TaskTracker,
@@ -88,6 +90,7 @@ impl Shop {
             address: listener.local_addr().unwrap().to_string(),
             faults: Mutex::default(),
             arrived: Mutex::default(),
+            bodies: Mutex::default(),
             gate: Semaphore::new(0),
             tasks: TaskTracker::new(),
         });
@@ -120,6 +123,13 @@ impl Shop {
 
     pub(crate) fn arrived(&self) -> Vec<Arrived> {
         self.arrived.lock().unwrap().clone()
+    }
+
+    /// What this step's action was asked with, each time.
+    pub(crate) fn bodies(&self, step: &str) -> Vec<String> {
+        let bodies = self.bodies.lock().unwrap();
+        let of = bodies.iter().filter(|(name, _)| name == step);
+        of.map(|(_, body)| String::from_utf8(body.to_vec()).unwrap()).collect()
     }
 
     /// How often this step's effect was asked for.
@@ -159,6 +169,9 @@ impl Shop {
         if parts.method != Method::POST {
             self.arrived.lock().unwrap().push(Arrived { step: format!("{} {step}", parts.method), op, attempt: 0 });
             return StatusCode::NOT_FOUND.into_response();
+        }
+        if op == Op::Action {
+            self.bodies.lock().unwrap().push((step.to_owned(), body.clone()));
         }
         let fault = self.take_fault(step, op);
         match &fault {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sqlx::{Sqlite, Transaction};
+use steadfast_core::sealing::Keyring;
 use steadfast_core::{NewEvent, Op, Principal, SagaId, Timestamp};
 use steadfast_db::{BoxError, Db, EventSink};
 use steadfast_saga::engine::{Accepted, AsAtStart, Config, Engine, Ports, StartRequest};
@@ -145,12 +146,17 @@ impl World {
 }
 
 async fn engine(shop: &Shop, db: Db, config: Config) -> Engine {
+    open(shop, db, config, Keyring::new("test", [9; 32])).await
+}
+
+pub(crate) async fn open(shop: &Shop, db: Db, config: Config, keyring: Keyring) -> Engine {
     let journal = journal::Sqlite::open(db, Some(Arc::new(Events))).await.unwrap();
     let ports = Ports {
         journal: Arc::new(journal),
         participants: shop.participants(),
         permissions: Arc::new(AsAtStart),
         clock: Arc::new(SystemClock),
+        keyring: Arc::new(keyring),
     };
     Engine::open(config, ports).await.unwrap()
 }

@@ -89,13 +89,17 @@ pub(crate) fn ending(op: Op, route: Route, answer: &Answer) -> Ending {
 }
 
 /// Problems that say "ask again", whatever their status: never a verdict on the step.
-const PASSING: [&str; 6] = [
+const PASSING: [&str; 10] = [
     problem::IN_FLIGHT.code,
     problem::CONFLICT.code,
     problem::RATE_LIMITED.code,
     problem::UNAVAILABLE.code,
     problem::OVERLOADED.code,
     problem::MISMATCH.code,
+    problem::MISSING_KEY.code,
+    problem::INVALID_KEY.code,
+    problem::OUTCOME_UNKNOWN.code,
+    problem::RESULT_UNAVAILABLE.code,
 ];
 
 #[cfg(test)]

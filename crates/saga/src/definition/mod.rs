@@ -213,9 +213,21 @@ impl Definition {
         self.input.validate(input)
     }
 
-    /// The business key of an input; `None` where the definition has none or it is null.
+    /// The business key of an input; `None` where the definition has none or it is null. Lists show it and it is stored in
+    /// clear, so what is sensitive is null to it.
     pub fn business_key(&self, input: &Value) -> Result<Option<String>, String> {
-        self.business_key.as_ref().map_or(Ok(None), |expr| render::key_text(expr, input))
+        let Some(expr) = &self.business_key else { return Ok(None) };
+        let sensitive = &self.input.sensitive;
+        if sensitive.iter().all(|path| input.pointer(path).is_none()) {
+            return render::key_text(expr, input);
+        }
+        let mut public = input.clone();
+        for path in sensitive {
+            if let Some(value) = public.pointer_mut(path) {
+                *value = Value::Null;
+            }
+        }
+        render::key_text(expr, &public)
     }
 }
 

@@ -12,7 +12,7 @@ use super::core::Core;
 use super::lane::Target;
 use super::registry::Loaded;
 use super::running::{Baggage, Running, When};
-use super::trace;
+use super::{sealed, trace};
 use crate::Error;
 use crate::journal::{Appended, NewSaga};
 use crate::machine::{Saga, Status};
@@ -77,14 +77,17 @@ impl Core {
         request: StartRequest,
     ) -> Result<Accepted, Error> {
         loaded.definition.validate_input(&request.input).map_err(|faults| invalid_input(&faults))?;
-        let business_key = loaded.definition.business_key(&request.input).map_err(|fault| {
-            problem::INVALID_INPUT.with(format!("the business key cannot be evaluated: {fault}"))
-        })?;
+        let business_key = loaded
+            .definition
+            .business_key(&request.input)
+            .map_err(|fault| problem::INVALID_INPUT.with(format!("the business key cannot be evaluated: {fault}")))?;
         let now = self.clock.now();
+        let stored = sealed::seal(&self.keyring, id, &request.input, &loaded.definition.input.sensitive)?;
         let baggage = Baggage {
             user: request.principal.subject().to_owned(),
             permissions: request.principal.permissions().map(str::to_owned).collect(),
             traceparent: request.traceparent.unwrap_or_else(trace::fresh),
+            sealed: stored.paths,
         };
         let text = |value: serde_json::Result<String>| value.map_err(|error| Error::Corrupt(error.to_string()));
         let target = Target::New(Box::new(NewSaga {
@@ -94,8 +97,9 @@ impl Core {
             business_key,
             principal: baggage.user.clone(),
             started_at: now,
-            input: text(serde_json::to_string(&request.input))?,
+            input: text(serde_json::to_string(&stored.input))?,
             context: text(serde_json::to_string(&baggage))?,
+            key: stored.key,
         }));
         let id_text = id.to_string();
         let conditions = When { loaded: &loaded, input: &request.input, saga: &id_text };
@@ -109,13 +113,14 @@ impl Core {
         let running = Arc::new(Running::new(id, loaded, request.input, baggage, now, saga));
         let (committed, wait) = oneshot::channel();
         running.lock().starting.push(committed);
-        if let Err(known) = self.admit(Arc::clone(&running)) {
+        if let Err(known) = self.begin(&running, output, Some(target)) {
             return self.known_here(&known, &running.input).await;
         }
         if !at_once {
             self.enqueue(id);
+            // Those whose end would have made room may have ended just now.
+            self.fill();
         }
-        self.begin(&running, output, Some(target));
         match wait.await {
             Ok(Appended::Known) => match self.known_in_journal(id, &running.input).await? {
                 Some(accepted) => Ok(accepted),
@@ -177,9 +182,22 @@ impl Core {
     async fn known_in_journal(&self, id: SagaId, input: &Value) -> Result<Option<Accepted>, Error> {
         let Some(row) = self.journal.find(id).await? else { return Ok(None) };
         let histories = self.journal.histories(std::slice::from_ref(&row)).await?;
-        let stored = histories.into_iter().next().flatten();
-        let stored = stored.and_then(|history| serde_json::from_str::<Value>(&history.input).ok());
-        if stored.as_ref() != Some(input) {
+        let corrupt = |what: &str| Error::Corrupt(format!("saga {id}: {what}"));
+        let history = histories.into_iter().next().flatten().ok_or_else(|| corrupt("its history is missing"))?;
+        let mut stored: Value = serde_json::from_str(&history.input).map_err(|_| corrupt("its input"))?;
+        let baggage: Baggage = serde_json::from_str(&history.context).map_err(|_| corrupt("its context"))?;
+        let same = match sealed::open(&self.keyring, id, &mut stored, &baggage.sealed, history.key.as_deref()) {
+            Ok(()) => stored == *input,
+            // Nobody can tell any more whether the sensitive part is the same: the rest decides.
+            Err(sealed::Fault::Shredded) => {
+                let mut input = input.clone();
+                sealed::mask(&mut stored, &baggage.sealed);
+                sealed::mask(&mut input, &baggage.sealed);
+                stored == input
+            }
+            Err(fault) => return Err(corrupt(&fault.to_string())),
+        };
+        if !same {
             return Err(mismatch().into());
         }
         Ok(Some(Accepted { id, existing: true, status: row.head.status }))

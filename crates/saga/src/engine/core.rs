@@ -4,19 +4,20 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use steadfast_core::{Clock, NewEvent, Op, SagaId, Timestamp};
-use tokio::sync::watch;
+use steadfast_core::sealing::Keyring;
+use steadfast_core::{Clock, NewEvent, SagaId, Timestamp};
+use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{Config, Permissions};
 use super::lane::{Committed, Lane, Listener, Part, Target};
-use super::registry::{Loaded, Registry};
+use super::registry::Registry;
 use super::running::{Inner, Running};
 use super::timers::{NEAR, Timers};
 use crate::Error;
 use crate::journal::{Appended, Head, Journal};
-use crate::machine::{Answer, Entry, Input, Output, Saga, Status};
+use crate::machine::{Answer, Cause, Entry, Input, Output, Saga, Status};
 use crate::metrics::Metrics;
 use crate::participant::client::Participants;
 
@@ -38,6 +39,7 @@ pub(super) struct Core {
     pub(super) participants: Arc<Participants>,
     pub(super) permissions: Arc<dyn Permissions>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) registry: Registry,
     pub(super) epoch: i64,
     pub(super) timers: Timers,
@@ -46,6 +48,8 @@ pub(super) struct Core {
     pub(super) metrics: Metrics,
     pub(super) ground: watch::Sender<Ground>,
     pub(super) draining: AtomicBool,
+    /// Shared by operators' acts, which may take a saga up from rest; alone for the erasing of a key.
+    pub(super) acts: RwLock<()>,
     lane: OnceLock<Lane>,
     sagas: Mutex<HashMap<SagaId, Arc<Running>>>,
     queue: Mutex<VecDeque<SagaId>>,
@@ -58,6 +62,7 @@ pub(super) struct Made {
     pub(super) participants: Arc<Participants>,
     pub(super) permissions: Arc<dyn Permissions>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) registry: Registry,
     pub(super) epoch: i64,
     pub(super) metrics: Metrics,
@@ -71,6 +76,7 @@ impl Core {
             participants: made.participants,
             permissions: made.permissions,
             clock: made.clock,
+            keyring: made.keyring,
             registry: made.registry,
             epoch: made.epoch,
             timers: Timers::default(),
@@ -79,6 +85,7 @@ impl Core {
             metrics: made.metrics,
             ground: watch::Sender::new(Ground::Firm),
             draining: AtomicBool::new(false),
+            acts: RwLock::default(),
             lane: OnceLock::new(),
             sagas: Mutex::default(),
             queue: Mutex::default(),
@@ -112,13 +119,12 @@ impl Core {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Takes a saga into memory, unless it is there: then that one is returned.
-    pub(super) fn admit(&self, running: Arc<Running>) -> Result<(), Arc<Running>> {
+    fn admit(&self, running: &Arc<Running>) -> Result<(), Arc<Running>> {
         let mut sagas = self.sagas.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = sagas.get(&running.id) {
             return Err(Arc::clone(known));
         }
-        sagas.insert(running.id, running);
+        sagas.insert(running.id, Arc::clone(running));
         Ok(())
     }
 
@@ -174,25 +180,29 @@ impl Core {
         answer
     }
 
-    /// The same for the output of a start or a recovery, which no input caused.
-    pub(super) fn begin(self: &Arc<Self>, running: &Arc<Running>, output: Output, target: Option<Target>) {
-        let mut inner = running.lock();
-        let mut inputs = Vec::new();
-        self.append(running, &inner, &output, target);
-        self.after(running, &mut inner, output, &mut inputs);
-        drop(inner);
-        for input in inputs {
-            self.feed(running, input);
-        }
-    }
-
-    fn carry_out(
+    /// Takes a saga into memory and carries out the output of its start or recovery, which no input caused. Both under
+    /// the saga's lock: nobody can feed it before its first entries are on their way. Where it is in memory already, that
+    /// one is returned and nothing is done.
+    pub(super) fn begin(
         self: &Arc<Self>,
         running: &Arc<Running>,
-        inner: &mut Inner,
         output: Output,
-        inputs: &mut Vec<Input>,
-    ) {
+        target: Option<Target>,
+    ) -> Result<(), Arc<Running>> {
+        let mut inputs = Vec::new();
+        {
+            let mut inner = running.lock();
+            self.admit(running)?;
+            self.append(running, &inner, &output, target);
+            self.after(running, &mut inner, output, &mut inputs);
+        }
+        for input in inputs.into_iter().rev() {
+            self.feed(running, input);
+        }
+        Ok(())
+    }
+
+    fn carry_out(self: &Arc<Self>, running: &Arc<Running>, inner: &mut Inner, output: Output, inputs: &mut Vec<Input>) {
         self.append(running, inner, &output, None);
         self.after(running, inner, output, inputs);
     }
@@ -206,7 +216,7 @@ impl Core {
             id: running.id,
             target: target.unwrap_or(Target::Known),
             entries: output.entries.clone(),
-            head: head(&inner.saga, inner.ended_at),
+            head: head(running, inner),
             event: end_event(running, &inner.saga, &output.entries),
             urgent: output.urgent,
         });
@@ -270,10 +280,16 @@ impl Core {
     }
 
     fn ended(self: &Arc<Self>, running: &Arc<Running>) {
-        let (status, started_at) = (running.lock().saga.status(), running.started_at);
+        let (status, counted_before) = {
+            let inner = running.lock();
+            (inner.saga.status(), inner.ended_at.is_some())
+        };
         let name = &running.loaded.definition.name;
-        let took = self.clock.now().since(started_at);
-        self.metrics.executed(name, status == Status::Completed, took);
+        if !counted_before {
+            // A saga that was parked counts as a failure, whatever an operator makes of it.
+            let took = self.clock.now().since(running.started_at);
+            self.metrics.executed(name, status == Status::Completed, took);
+        }
         if status.is_parked() {
             tracing::error!(saga.id = %running.id, definition = name, "the saga is parked: it waits for an operator");
         }
@@ -379,15 +395,18 @@ impl Core {
 }
 
 /// What the journal folds to.
-fn head(saga: &Saga, ended_at: Option<Timestamp>) -> Head {
+fn head(running: &Running, inner: &Inner) -> Head {
+    let saga = &inner.saga;
+    let steps = 0..running.loaded.plan.steps().len();
+    let parked = || steps.clone().find_map(|step| saga.step(step)?.parked.map(|(_, why)| why.name()));
     Head {
         status: saga.status(),
         held: saga.is_held(),
         overdue: saga.is_overdue(),
         wake_at: saga.wake_at(),
         // Of a saga that was parked before; the lane fills it in from an entry that ends it.
-        ended_at: ended_at.filter(|_| saga.is_parked()),
-        cause: saga.cause().map(|cause| cause.name().to_owned()),
+        ended_at: inner.ended_at.filter(|_| saga.is_parked()),
+        cause: saga.cause().map(Cause::name).or_else(parked).map(str::to_owned),
     }
 }
 
@@ -404,19 +423,10 @@ fn end_event(running: &Running, saga: &Saga, entries: &[Entry]) -> Option<NewEve
         "definition": running.loaded.definition.name,
         "version": running.loaded.definition.version,
         "outcome": outcome,
-        "cause": saga.cause().map(crate::machine::Cause::name),
+        "cause": saga.cause().map(Cause::name),
         "accepted_at": running.started_at.as_millis(),
         "settled_at": at.as_millis(),
     });
     let event = NewEvent::new("saga", running.id_text.clone(), format!("saga.{outcome}.v1"), payload);
     Some(event.with_saga(running.id).with_traceparent(Some(running.baggage.traceparent.clone())))
-}
-
-/// Whether a step's user must hold a permission now, and does not.
-pub(super) fn missing_permission(core: &Core, running: &Running, loaded: &Loaded, step: usize, op: Op) -> Option<String> {
-    if op == Op::Compensate {
-        return None;
-    }
-    let needed = &loaded.definition.steps[step].permissions;
-    needed.iter().find(|name| !core.permissions.holds(&running.baggage.user, &running.baggage.permissions, name)).cloned()
 }

@@ -8,30 +8,54 @@ use serde_json::Value;
 use steadfast_core::{Op, StepKey};
 use tracing::{Instrument, Span, field};
 
-use super::core::{Core, missing_permission};
+use super::core::Core;
 use super::running::{Running, Seen};
 use super::trace::child_of;
 use crate::definition::{self, Context, Rendered};
-use crate::machine::{Call, Input, Saga, Verdict};
+use crate::machine::{Call, Input, Kind, Saga, Verdict};
 use crate::participant::client::Outgoing;
 use crate::participant::protocol::{self, Meaning};
 
 impl Core {
-    /// Sends a call, or says at once why it cannot be sent.
-    pub(super) fn dispatch(self: &Arc<Self>, running: &Arc<Running>, saga: &Saga, call: Call) -> Option<Input> {
-        if let Some(permission) = missing_permission(self, running, &running.loaded, call.step, call.op) {
+    /// Sends a call, or says at once why it cannot be sent: the inputs to feed, the last one first.
+    pub(super) fn dispatch(self: &Arc<Self>, running: &Arc<Running>, saga: &Saga, call: Call) -> Vec<Input> {
+        if let Some(permission) = self.missing_permission(running, &call) {
             tracing::warn!(saga.id = %running.id, permission, "the user no longer holds a permission of the step");
-            return Some(Input::PermissionRevoked { permission });
+            return denied(running, &call, permission);
         }
         match request(running, saga, &call) {
             Ok(rendered) => {
                 let performed = perform(Arc::clone(self), Arc::clone(running), call, rendered);
                 self.tasks.spawn(performed);
-                None
+                Vec::new()
             }
-            Err(detail) => Some(verdict_of(&call, Verdict::Unrenderable { detail })),
+            Err(detail) => vec![verdict_of(&call, Verdict::Unrenderable { detail })],
         }
     }
+
+    /// A permission that the step's user needs now and does not hold. Compensations run as the system, and so does
+    /// everything behind the commit point: a pivot is asked about once, before its first attempt.
+    fn missing_permission(&self, running: &Running, call: &Call) -> Option<String> {
+        let kind = running.loaded.plan.step(call.step).kind;
+        let exempt = kind == Kind::Retriable || (kind == Kind::Pivot && call.attempt > 1);
+        if call.op == Op::Compensate || exempt {
+            return None;
+        }
+        let baggage = &running.baggage;
+        let needed = &running.loaded.definition.steps[call.step].permissions;
+        needed.iter().find(|name| !self.permissions.holds(&baggage.user, &baggage.permissions, name)).cloned()
+    }
+}
+
+/// What a denial means: the saga turns back, and the call is known not to be on its way. At a pivot, whose intent is
+/// durable already, it is the refusal of the pivot.
+fn denied(running: &Running, call: &Call, permission: String) -> Vec<Input> {
+    let detail = format!("the user does not hold the permission {permission}");
+    if running.loaded.plan.step(call.step).kind == Kind::Pivot {
+        return vec![verdict_of(call, Verdict::Refused { code: "permission".to_owned(), detail, stored: false })];
+    }
+    let unsent = verdict_of(call, Verdict::NotSent { retry_after: None, detail });
+    vec![Input::PermissionRevoked { permission }, unsent]
 }
 
 fn request(running: &Running, saga: &Saga, call: &Call) -> Result<Rendered, String> {

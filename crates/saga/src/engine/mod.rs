@@ -18,6 +18,7 @@
 //! | the journal is away | nothing is accepted or sent; results are held; it goes on by itself |
 //! | another engine takes the lane | this one writes nothing more and stops |
 //! | a saga that cannot be read | rests alone; the others are taken up |
+//! | the key of its sensitive input is gone or its input was changed | the same |
 
 mod admission;
 mod config;
@@ -28,6 +29,7 @@ mod operate;
 mod recovery;
 mod registry;
 mod running;
+mod sealed;
 mod timers;
 mod trace;
 mod view;
@@ -38,6 +40,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
+use steadfast_core::sealing::Keyring;
 use steadfast_core::{Clock, SagaId};
 
 use self::core::{Core, Ear, Ground, Made};
@@ -54,7 +57,7 @@ pub use config::{AsAtStart, Config, Permissions};
 pub use lane::Bounds;
 pub use operate::{Operated, Operation};
 pub use registry::Uploaded;
-pub use view::{AuditLine, ContextView, Left, StepState, Summary, View};
+pub use view::{AuditLine, ContextView, EncryptedField, Left, StepState, Summary, View};
 
 /// The lane of the embedded default.
 const LANE: i64 = 0;
@@ -70,6 +73,8 @@ pub struct Ports {
     pub permissions: Arc<dyn Permissions>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What the keys of sensitive input are sealed with. A key must stay in the ring as long as a saga needs it.
+    pub keyring: Arc<Keyring>,
 }
 
 /// A running engine. Cheap to clone. Dropped without [`drain`](Self::drain) it stops as a crash would stop it: whoever
@@ -93,6 +98,7 @@ impl Engine {
             participants: ports.participants,
             permissions: ports.permissions,
             clock: Arc::clone(&ports.clock),
+            keyring: ports.keyring,
             registry,
             epoch: owner.epoch,
             metrics: metrics.clone(),
@@ -140,14 +146,19 @@ impl Engine {
     }
 
     /// An operator's act; answers once it is durable.
-    pub async fn operate(
-        &self,
-        id: SagaId,
-        operation: Operation,
-        by: &str,
-        reason: &str,
-    ) -> Result<Operated, Error> {
+    pub async fn operate(&self, id: SagaId, operation: Operation, by: &str, reason: &str) -> Result<Operated, Error> {
         self.core.operate(id, operation, by, reason).await
+    }
+
+    /// Erases the key of a saga's sensitive input: what it sealed can never be read again, here or in any copy of the
+    /// journal that was made without the key. Answers whether there was a key. A repeat is safe. A parked saga can then only
+    /// be shown: no operator's act takes it up any more.
+    ///
+    /// # Errors
+    /// [`Error::Problem`]: 404 where there is no such saga, 409 while it is executing, 503 where the log could not be emptied
+    /// of the key at present.
+    pub async fn shred(&self, id: SagaId) -> Result<bool, Error> {
+        self.core.shred(id).await
     }
 
     /// Sagas in memory: executing or on their way to rest.

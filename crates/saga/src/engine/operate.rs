@@ -8,6 +8,7 @@ use steadfast_core::{Problem, SagaId, problem};
 use super::core::Core;
 use super::running::Running;
 use crate::Error;
+use crate::journal::Erased;
 use crate::machine::{Act, Answer, Conflict, Input, Status};
 
 /// The longest reason, in characters.
@@ -62,9 +63,11 @@ impl Core {
         reason: &str,
     ) -> Result<Operated, Error> {
         if reason.is_empty() || reason.chars().count() > REASON_MAX {
-            let detail = format!("`reason` must have 1 to {REASON_MAX} characters: say why; it stands in the audit log");
+            let detail =
+                format!("`reason` must have 1 to {REASON_MAX} characters: say why; it stands in the audit log");
             return Err(problem::INVALID.with(detail).into());
         }
+        let _acting = self.acts.read().await;
         let running = match self.running(id) {
             Some(running) => running,
             None => match self.reload(id).await? {
@@ -88,6 +91,39 @@ impl Core {
             Some(Answer::Unchanged) => Ok(Operated { changed: false, status }),
             _ => Ok(Operated { changed: true, status }),
         }
+    }
+
+    /// Erases the key of a saga at rest.
+    pub(super) async fn shred(self: &Arc<Self>, id: SagaId) -> Result<bool, Error> {
+        // No act takes the saga up in between, with a key that is gone at the next recovery.
+        let _alone = self.acts.write().await;
+        let Some(row) = self.journal.find(id).await? else {
+            return Err(problem::NOT_FOUND.with(format!("there is no saga {id}")).into());
+        };
+        let executing = |status: Status| {
+            problem::CONFLICT
+                .with("the saga is executing and needs its input: shred it once it is settled or parked")
+                .member("reason", "executing")
+                .member("status", status.as_str())
+        };
+        let running = self.running(id);
+        if let Some(running) = &running {
+            let status = running.lock().saga.status();
+            if !status.is_settled() && !status.is_parked() {
+                return Err(executing(status).into());
+            }
+        }
+        let erased = match self.journal.erase_key(id).await? {
+            Erased::Unsettled => return Err(executing(row.head.status).into()),
+            Erased::Erased => true,
+            Erased::Absent => false,
+        };
+        if running.is_some() {
+            // A parked one that an act took up, and left as it was: with it goes the input that stands in memory.
+            self.release(id);
+        }
+        tracing::info!(saga.id = %id, erased, "the key of the saga's sensitive input is erased");
+        Ok(erased)
     }
 
     /// An act on a saga that is settled, or unknown.

@@ -6,6 +6,7 @@ use steadfast_core::SagaId;
 
 use super::core::Core;
 use super::running::{Baggage, Running, When};
+use super::sealed;
 use crate::Error;
 use crate::journal::{History, Row};
 use crate::machine::{Entry, Saga, Status};
@@ -55,28 +56,28 @@ impl Core {
             .registry
             .find(&row.definition, Some(row.version))
             .ok_or_else(|| corrupt(format!("definition {} {} is missing", row.definition, row.version)))?;
-        let input = serde_json::from_str(&history.input).map_err(|error| corrupt(format!("input: {error}")))?;
+        let mut input = serde_json::from_str(&history.input).map_err(|error| corrupt(format!("input: {error}")))?;
         let baggage: Baggage =
             serde_json::from_str(&history.context).map_err(|error| corrupt(format!("context: {error}")))?;
+        sealed::open(&self.keyring, row.id, &mut input, &baggage.sealed, history.key.as_deref())
+            .map_err(|fault| corrupt(fault.to_string()))?;
         let entries = entries(history).map_err(|error| corrupt(format!("journal: {error}")))?;
         let id_text = row.id.to_string();
         let conditions = When { loaded: &loaded, input: &input, saga: &id_text };
-        let (saga, output) =
-            Saga::recover(&loaded.plan, &conditions, &entries, self.clock.now(), fastrand::u64(..))
-                .map_err(|error| corrupt(error.to_string()))?;
+        let (saga, output) = Saga::recover(&loaded.plan, &conditions, &entries, self.clock.now(), fastrand::u64(..))
+            .map_err(|error| corrupt(error.to_string()))?;
         let pending = saga.status() == Status::Pending;
         let running = Arc::new(Running::new(row.id, loaded, input, baggage, row.started_at, saga));
         running.lock().ended_at = row.head.ended_at;
-        if let Err(known) = self.admit(Arc::clone(&running)) {
-            return Ok(known);
-        }
         if let Some(lane) = self.lane() {
             lane.adopt(row.id, row.no, row.started_at, history.commits.last().map_or(0, |commit| commit.seq));
+        }
+        if let Err(known) = self.begin(&running, output, None) {
+            return Ok(known);
         }
         if pending {
             self.enqueue(row.id);
         }
-        self.begin(&running, output, None);
         Ok(running)
     }
 }

@@ -70,13 +70,15 @@ impl Registry {
     pub(super) async fn load(&self, journal: &dyn Journal, participants: &Participants) -> Result<(), Error> {
         for stored in journal.definitions().await? {
             let schema = stored.schema.as_deref().map(serde_json::from_str).transpose();
-            let read = schema
-                .map_err(|error| error.to_string())
-                .and_then(|schema| load(&stored.source, &|_| schema.clone(), participants).map_err(|it| it.to_string()));
+            let read = schema.map_err(|error| error.to_string()).and_then(|schema| {
+                load(&stored.source, &|_| schema.clone(), participants).map_err(|it| it.to_string())
+            });
             match read {
                 Ok(loaded) => self.insert(loaded),
                 Err(fault) => tracing::error!(
-                    definition = stored.name, version = stored.version, fault,
+                    definition = stored.name,
+                    version = stored.version,
+                    fault,
                     "a stored definition cannot be used: its sagas rest until this is mended"
                 ),
             }
@@ -94,8 +96,7 @@ impl Registry {
         by: &str,
         now: steadfast_core::Timestamp,
     ) -> Result<Uploaded, Error> {
-        let loaded =
-            load(text, &|name| schemas.get(name).cloned(), participants).map_err(|faults| invalid(&faults))?;
+        let loaded = load(text, &|name| schemas.get(name).cloned(), participants).map_err(|faults| invalid(&faults))?;
         let definition = &loaded.definition;
         let stored = Stored {
             name: definition.name.clone(),
@@ -133,11 +134,7 @@ fn invalid(faults: &Faults) -> Error {
     problem::INVALID_DEFINITION.with(detail).member("faults", list).into()
 }
 
-fn load(
-    text: &str,
-    schemas: &dyn Fn(&str) -> Option<Value>,
-    participants: &Participants,
-) -> Result<Loaded, Faults> {
+fn load(text: &str, schemas: &dyn Fn(&str) -> Option<Value>, participants: &Participants) -> Result<Loaded, Faults> {
     let definition = definition::parse(text, schemas)?;
     let unknown = definition.steps.iter().filter(|step| participants.get(&step.participant).is_none());
     let faults: Faults = unknown.map(|step| unknown_participant(step, participants)).collect();

@@ -23,6 +23,9 @@ pub(super) struct Baggage {
     pub(super) permissions: Vec<String>,
     /// W3C trace context of the start.
     pub(super) traceparent: String,
+    /// The paths of the input that are sealed where it is stored; none in sagas from before there was sealing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) sealed: Vec<String>,
 }
 
 /// A saga that is neither settled nor parked, or on its way there.

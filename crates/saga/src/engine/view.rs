@@ -7,6 +7,7 @@ use steadfast_core::SagaId;
 use super::core::Core;
 use super::recovery::entries;
 use super::running::Baggage;
+use super::sealed::mask;
 use crate::Error;
 use crate::journal::{Filter, Row};
 use crate::machine::{Entry, Plan, Saga};
@@ -64,10 +65,20 @@ pub struct ContextView {
     pub permissions: Vec<String>,
     /// The input with its sensitive paths masked; `encryptedData` is what stands there.
     pub input: Value,
-    /// The paths of the input that are sensitive.
-    pub encrypted_data: Vec<String>,
+    /// The sensitive paths of the input.
+    pub encrypted_data: Vec<EncryptedField>,
     /// Every entry of the journal, in words.
     pub audit_log: Vec<AuditLine>,
+}
+
+/// A sensitive path of the input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EncryptedField {
+    /// Where, as a JSON pointer.
+    pub path: String,
+    /// What is stored there: a JWE (RFC 7516). `None` where the input has nothing there of its own, or is from before there was
+    /// sealing.
+    pub sealed: Option<String>,
 }
 
 /// One entry of the journal.
@@ -130,6 +141,7 @@ impl Core {
         let baggage: Baggage = serde_json::from_str(&history.context).map_err(|_| corrupt("its context"))?;
         let mut input: Value = serde_json::from_str(&history.input).map_err(|_| corrupt("its input"))?;
         let sensitive = &loaded.definition.input.sensitive;
+        let encrypted_data = sensitive.iter().map(|path| encrypted(&input, path, &baggage.sealed)).collect();
         mask(&mut input, sensitive);
         let plan = &loaded.plan;
         let all = entries(&history).map_err(|_| corrupt("its journal"))?;
@@ -144,7 +156,7 @@ impl Core {
             user_id: baggage.user,
             permissions: baggage.permissions,
             input,
-            encrypted_data: sensitive.clone(),
+            encrypted_data,
             audit_log,
         };
         let steps = loaded.definition.steps.iter().enumerate();
@@ -200,11 +212,8 @@ fn audit_line(entry: &Entry, plan: &Plan, seq: i64, epoch: i64) -> AuditLine {
     }
 }
 
-/// Replaces what stands at the sensitive paths (JSON Pointer, RFC 6901).
-fn mask(input: &mut Value, sensitive: &[String]) {
-    for pointer in sensitive {
-        if let Some(value) = input.pointer_mut(pointer) {
-            *value = Value::String("(masked)".to_owned());
-        }
-    }
+/// Only what was sealed is shown: whatever else stands there may be plain.
+fn encrypted(input: &Value, path: &str, sealed: &[String]) -> EncryptedField {
+    let stored = input.pointer(path).and_then(Value::as_str).filter(|_| sealed.iter().any(|it| it == path));
+    EncryptedField { path: path.to_owned(), sealed: stored.map(str::to_owned) }
 }

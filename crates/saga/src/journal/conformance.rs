@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use steadfast_core::{SagaId, Timestamp};
 
-use super::{Append, Appended, Batch, Filter, Head, Journal, Lane, NewSaga, Put, Row, Stored, Target};
+use super::{Append, Appended, Batch, Erased, Filter, Head, Journal, Lane, NewSaga, Put, Row, Stored, Target};
 use crate::Error;
 use crate::machine::Status;
 
@@ -26,6 +26,7 @@ where
     epochs_grow(&*open().await).await;
     a_former_owner_writes_nothing(&*open().await).await;
     a_saga_is_kept_whole_and_in_order(&*open().await).await;
+    a_key_is_kept_with_the_start_and_erased_only_at_rest(&*open().await).await;
     a_known_start_costs_its_own_row_only(&*open().await).await;
     a_repeated_batch_writes_each_row_once(&*open().await).await;
     a_row_out_of_turn_spoils_the_whole_batch(&*open().await).await;
@@ -58,6 +59,7 @@ fn new(key: &str) -> NewSaga {
         started_at: NOON,
         input: format!(r#"{{"key":"{key}","text":"ünï \"quoted\" \\ \u0000"}}"#),
         context: r#"{"user":"till-7"}"#.to_owned(),
+        key: Some(format!("key of \"{key}\"")),
     }
 }
 
@@ -166,12 +168,42 @@ async fn a_saga_is_kept_whole_and_in_order(journal: &dyn Journal) {
     let history = histories[1].as_ref().expect("it has one");
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
     assert_eq!((json(&history.input), json(&history.context)), (json(&new("a").input), json(&new("a").context)));
+    assert_eq!(history.key, new("a").key);
     let commits: Vec<_> = history.commits.iter().map(|commit| (commit.seq, commit.epoch, commit.at)).collect();
     assert_eq!(commits, [(1, first.epoch, NOON), (2, first.epoch, NOON), (3, second.epoch, NOON)]);
     assert_eq!(json(&history.commits[1].entries), json(r#"[{"e":"row","seq":2}]"#));
     // An operator took it up again.
     append(journal, second, vec![more("a", no, 4, running())]).await;
     assert_eq!(found(journal, "a").await.head, running());
+}
+
+async fn a_key_is_kept_with_the_start_and_erased_only_at_rest(journal: &dyn Journal) {
+    let key = async |of: &str| {
+        let histories = journal.histories(&[found(journal, of).await]).await.expect("read");
+        histories.into_iter().next().flatten().expect("it has a history").key
+    };
+    let erase = async |of: &str| journal.erase_key(id(of)).await.expect("erased, or not");
+    let lane = take(journal).await;
+    let plain = start_of(NewSaga { key: None, ..new("plain") });
+    let other = start_of(NewSaga { key: Some("another".to_owned()), ..new("a") });
+    let outcomes = append(journal, lane, vec![start("a"), plain, start("b")]).await;
+    assert_eq!(append(journal, lane, vec![other]).await, [Appended::Known]);
+    assert_eq!(key("a").await, new("a").key, "a repeat does not change it");
+    assert_eq!((key("plain").await, key("b").await), (None, new("b").key));
+    assert_eq!(erase("a").await, Erased::Unsettled);
+    assert_eq!(key("a").await, new("a").key, "a saga that is executing keeps it");
+    for (index, status) in [(0, Status::Completed), (1, Status::Compensated), (2, Status::Failed)] {
+        let of = ["a", "plain", "b"][index];
+        append(journal, lane, vec![more(of, number(outcomes[index]), 2, ended(status, None))]).await;
+    }
+    assert_eq!(erase("a").await, Erased::Erased);
+    assert_eq!((key("a").await, key("b").await), (None, new("b").key), "nobody else's is touched");
+    assert_eq!(
+        (erase("a").await, erase("plain").await, erase("nobody").await),
+        (Erased::Absent, Erased::Absent, Erased::Absent)
+    );
+    assert_eq!(erase("b").await, Erased::Erased, "also where it is parked");
+    assert_eq!(rows(journal, "a").await.len(), 2, "the journal stays");
 }
 
 async fn a_known_start_costs_its_own_row_only(journal: &dyn Journal) {

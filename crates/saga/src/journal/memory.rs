@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use steadfast_core::{NewEvent, SagaId, Timestamp};
 
 use super::{
-    Append, Appended, Batch, Commit, Filter, History, Journal, Lane, Put, Row, Stored, Target, is_unsettled,
+    Append, Appended, Batch, Commit, Erased, Filter, History, Journal, Lane, Put, Row, Stored, Target, is_unsettled,
 };
 use crate::Error;
 use crate::machine::Status;
@@ -53,11 +53,12 @@ impl Memory {
 
 impl Tables {
     fn append(&mut self, batch: &Batch, append: &Append) -> Result<Appended, Error> {
-        let commit =
-            Commit { seq: append.seq, epoch: batch.lane.epoch, at: batch.at, entries: append.entries.clone() };
+        let commit = Commit { seq: append.seq, epoch: batch.lane.epoch, at: batch.at, entries: append.entries.clone() };
         let known = self.by_id.get(&append.target.id()).and_then(|no| self.sagas.get_mut(no));
         let stands = known.as_ref().is_some_and(|record| {
-            let same = |stored: &Commit| (stored.seq, stored.epoch, &stored.entries) == (commit.seq, commit.epoch, &commit.entries);
+            let same = |stored: &Commit| {
+                (stored.seq, stored.epoch, &stored.entries) == (commit.seq, commit.epoch, &commit.entries)
+            };
             batch.again && record.history.commits.iter().any(same)
         });
         let outcome = match (&append.target, known) {
@@ -82,8 +83,8 @@ impl Tables {
                     started_at: new.started_at,
                     head: append.head.clone(),
                 };
-                let (input, context) = (new.input.clone(), new.context.clone());
-                let history = History { input, context, commits: vec![commit] };
+                let (input, context, key) = (new.input.clone(), new.context.clone(), new.key.clone());
+                let history = History { input, context, key, commits: vec![commit] };
                 self.by_id.insert(new.id, self.last);
                 self.sagas.insert(self.last, Record { lane: batch.lane.id, row, history });
                 Appended::Started(self.last)
@@ -111,7 +112,10 @@ impl Tables {
                 });
             let next = last.map_or(0, |last| last.seq) + 1 == row.seq && record.lane == batch.lane.id;
             if !stands && !next {
-                return Err(Error::Corrupt(format!("saga {id}: row {} of its journal stands, or is not next", row.seq)));
+                return Err(Error::Corrupt(format!(
+                    "saga {id}: row {} of its journal stands, or is not next",
+                    row.seq
+                )));
             }
         }
         Ok(())
@@ -143,6 +147,16 @@ impl Journal for Memory {
     async fn histories(&self, rows: &[Row]) -> Result<Vec<Option<History>>, Error> {
         let tables = self.tables();
         Ok(rows.iter().map(|row| tables.sagas.get(&row.no).map(|record| record.history.clone())).collect())
+    }
+
+    async fn erase_key(&self, id: SagaId) -> Result<Erased, Error> {
+        let mut tables = self.tables();
+        let no = tables.by_id.get(&id).copied();
+        let Some(record) = no.and_then(|no| tables.sagas.get_mut(&no)) else { return Ok(Erased::Absent) };
+        if is_unsettled(record.row.head.status) {
+            return Ok(Erased::Unsettled);
+        }
+        Ok(if record.history.key.take().is_some() { Erased::Erased } else { Erased::Absent })
     }
 
     async fn find(&self, id: SagaId) -> Result<Option<Row>, Error> {

@@ -72,6 +72,8 @@ pub struct NewSaga {
     pub input: String,
     /// A JSON text: what the engine needs again after a recovery.
     pub context: String,
+    /// The key of what is sealed in the input, itself sealed; kept apart from the rest, so that it can be erased.
+    pub key: Option<String>,
 }
 
 /// Whose entries are appended.
@@ -175,6 +177,8 @@ pub struct History {
     pub input: String,
     /// A JSON text.
     pub context: String,
+    /// The sealed key of what is sealed in the input; `None` where there was none, or where it was erased.
+    pub key: Option<String>,
     /// In order.
     pub commits: Vec<Commit>,
 }
@@ -239,6 +243,17 @@ pub enum Put {
     Differs,
 }
 
+/// What became of a saga's key that was to be erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Erased {
+    /// It was there and is gone.
+    Erased,
+    /// There is none: the saga had nothing sensitive, or its key was erased before.
+    Absent,
+    /// The saga is neither settled nor parked: it needs its key.
+    Unsettled,
+}
+
 /// Where sagas are kept. Only the lane's owner appends; everybody reads.
 #[async_trait]
 pub trait Journal: Debug + Send + Sync {
@@ -253,6 +268,9 @@ pub trait Journal: Debug + Send + Sync {
 
     /// The histories of these sagas, in their order; `None` where a payload or the journal is missing.
     async fn histories(&self, rows: &[Row]) -> Result<Vec<Option<History>>, Error>;
+
+    /// Erases the key of a saga that is settled or parked, for good: no copy of it stays in the journal's files.
+    async fn erase_key(&self, id: SagaId) -> Result<Erased, Error>;
 
     /// One saga.
     async fn find(&self, id: SagaId) -> Result<Option<Row>, Error>;

@@ -4,17 +4,18 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-use steadfast_core::{NewEvent, SagaId, Timestamp, hex};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use steadfast_core::{NewEvent, SagaId, Timestamp, hex, problem};
 use steadfast_db::tx::Tx;
 use steadfast_db::{Db, EventSink, Line, Migration, migrate};
 
 use super::{
-    Append, Appended, Batch, Commit, Filter, Head, History, Journal, Lane, Put, Row, Stored, Target, is_unsettled,
-    status_from,
+    Append, Appended, Batch, Commit, Erased, Filter, Head, History, Journal, Lane, Put, Row, Stored, Target,
+    is_unsettled, status_from,
 };
 use crate::Error;
 use crate::machine::Status;
@@ -22,12 +23,18 @@ use crate::machine::Status;
 /// The migrations of the orchestrator's own tables.
 pub const LINE: Line = Line {
     name: "saga",
-    sqlite: &[Migration {
-        version: 1,
-        name: "saga",
-        sql: include_str!("../../migrations/coordinator/sqlite/0001_saga.sql"),
-    }],
+    sqlite: &[
+        Migration { version: 1, name: "saga", sql: include_str!("../../migrations/coordinator/sqlite/0001_saga.sql") },
+        Migration {
+            version: 2,
+            name: "saga_key",
+            sql: include_str!("../../migrations/coordinator/sqlite/0002_saga_key.sql"),
+        },
+    ],
 };
+
+/// How long the emptying of the log waits for those who read it.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A journal in a SQLite database.
 #[derive(Clone, Debug)]
@@ -41,7 +48,26 @@ impl Sqlite {
     /// in the transaction of the entries that they report.
     pub async fn open(db: Db, sink: Option<Arc<dyn EventSink<sqlx::Sqlite>>>) -> Result<Self, Error> {
         migrate(&db, &LINE).await?;
+        // What is deleted or moved within pages is overwritten, so that an erased key leaves no copy in free space. As a
+        // property of the one writer it is set once; it costs no further page.
+        let mut tx = db.begin().await?;
+        sqlx::query(include_str!("sqlite/overwrite_deleted.sql")).execute(&mut *tx).await?;
+        tx.commit().await?;
         Ok(Self { db, sink })
+    }
+
+    /// Empties the log: it may hold pages with what was erased since. By a connection of its own, because the writer is
+    /// handed out within transactions only.
+    async fn empty_log(&self) -> Result<(), Error> {
+        let mut connection =
+            SqliteConnectOptions::new().filename(self.db.path()).busy_timeout(LOG_PATIENCE).connect().await?;
+        let busy: i64 = sqlx::query_scalar(include_str!("sqlite/empty_log.sql")).fetch_one(&mut connection).await?;
+        connection.close().await?;
+        if busy == 0 {
+            return Ok(());
+        }
+        let detail = "the key is erased, but others still read the log that holds a copy of it: ask again in a moment";
+        Err(problem::UNAVAILABLE.with(detail).retry_after(1).into())
     }
 
     /// Which rows of a batch stand already, after an attempt whose outcome is unknown.
@@ -64,7 +90,10 @@ impl Sqlite {
                 (Target::New(_), false) => Place::Stands(Appended::Known),
                 (Target::Known { .. }, true) => Place::Stands(Appended::Written),
                 (Target::Known { id, .. }, false) => {
-                    return Err(Error::Corrupt(format!("saga {id}: row {} of its journal is not the one we wrote", row.seq)));
+                    return Err(Error::Corrupt(format!(
+                        "saga {id}: row {} of its journal is not the one we wrote",
+                        row.seq
+                    )));
                 }
             });
         }
@@ -127,11 +156,8 @@ impl Journal for Sqlite {
         }
         let mut tx = self.db.begin().await?;
         fence(&mut tx, batch.lane).await?;
-        let mut places = if batch.again {
-            self.standing(&mut tx, batch).await?
-        } else {
-            vec![Place::Open; batch.rows.len()]
-        };
+        let mut places =
+            if batch.again { self.standing(&mut tx, batch).await? } else { vec![Place::Open; batch.rows.len()] };
         insert_sagas(&mut tx, batch, &mut places).await?;
         insert_entries(&mut tx, batch, &places).await?;
         update_sagas(&mut tx, batch, &places).await?;
@@ -162,11 +188,19 @@ impl Journal for Sqlite {
         let mut found: HashMap<i64, History> = HashMap::with_capacity(rows.len());
         // Both within one snapshot is not needed: a payload never changes, and the reader of a saga that is being
         // written sees a prefix of its journal.
-        for row in sqlx::query(include_str!("sqlite/read_payloads.sql")).bind(&keys).fetch_all(self.db.readers()).await? {
-            let history = History { input: row.try_get("input")?, context: row.try_get("context")?, commits: Vec::new() };
+        for row in
+            sqlx::query(include_str!("sqlite/read_payloads.sql")).bind(&keys).fetch_all(self.db.readers()).await?
+        {
+            let history = History {
+                input: row.try_get("input")?,
+                context: row.try_get("context")?,
+                key: row.try_get("wrapped")?,
+                commits: Vec::new(),
+            };
             found.insert(row.try_get("saga_no")?, history);
         }
-        for row in sqlx::query(include_str!("sqlite/read_entries.sql")).bind(&keys).fetch_all(self.db.readers()).await? {
+        for row in sqlx::query(include_str!("sqlite/read_entries.sql")).bind(&keys).fetch_all(self.db.readers()).await?
+        {
             if let Some(history) = found.get_mut(&row.try_get::<i64, _>("saga_no")?) {
                 history.commits.push(Commit {
                     seq: row.try_get("seq")?,
@@ -177,6 +211,28 @@ impl Journal for Sqlite {
             }
         }
         Ok(rows.iter().map(|row| found.remove(&row.no).filter(|history| !history.commits.is_empty())).collect())
+    }
+
+    async fn erase_key(&self, id: SagaId) -> Result<Erased, Error> {
+        let mut tx = self.db.begin().await?;
+        sqlx::query(include_str!("sqlite/overwrite_freed.sql")).execute(&mut *tx).await?;
+        let erased = sqlx::query(include_str!("sqlite/delete_key.sql"))
+            .bind(id.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+        sqlx::query(include_str!("sqlite/overwrite_deleted.sql")).execute(&mut *tx).await?;
+        let status: Option<String> = sqlx::query_scalar(include_str!("sqlite/read_status.sql"))
+            .bind(id.as_bytes().as_slice())
+            .fetch_optional(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        if status.and_then(|status| status_from(&status)).is_some_and(is_unsettled) {
+            return Ok(Erased::Unsettled);
+        }
+        // Also where nothing was left to delete: the one before may have ended between the two.
+        self.empty_log().await?;
+        Ok(if erased == 0 { Erased::Absent } else { Erased::Erased })
     }
 
     async fn find(&self, id: SagaId) -> Result<Option<Row>, Error> {
@@ -262,10 +318,8 @@ impl Journal for Sqlite {
 }
 
 async fn fence(tx: &mut Tx, lane: Lane) -> Result<(), Error> {
-    let found: Option<i64> = sqlx::query_scalar(include_str!("sqlite/read_epoch.sql"))
-        .bind(lane.id)
-        .fetch_optional(&mut **tx)
-        .await?;
+    let found: Option<i64> =
+        sqlx::query_scalar(include_str!("sqlite/read_epoch.sql")).bind(lane.id).fetch_optional(&mut **tx).await?;
     if found == Some(lane.epoch) {
         return Ok(());
     }
@@ -303,8 +357,11 @@ async fn insert_sagas(tx: &mut Tx, batch: &Batch, places: &mut [Place]) -> Resul
         out.push(',');
         optional(out, head.cause.as_deref());
     });
-    let inserted =
-        sqlx::query(include_str!("sqlite/insert_sagas.sql")).bind(rows).bind(batch.lane.id).fetch_all(&mut **tx).await?;
+    let inserted = sqlx::query(include_str!("sqlite/insert_sagas.sql"))
+        .bind(rows)
+        .bind(batch.lane.id)
+        .fetch_all(&mut **tx)
+        .await?;
     for row in &inserted {
         let id: &[u8] = row.try_get("id")?;
         if let Some(&index) = waiting.get(id) {
@@ -327,6 +384,15 @@ async fn insert_sagas(tx: &mut Tx, batch: &Batch, places: &mut [Place]) -> Resul
         let _ = write!(out, "{no},{},{}", new.input, new.context);
     });
     sqlx::query(include_str!("sqlite/insert_payloads.sql")).bind(rows).execute(&mut **tx).await?;
+    let keys: Vec<_> = payloads.iter().filter_map(|(no, new)| Some((*no, new.key.as_deref()?))).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let rows = json_rows(&keys, |out, (no, key)| {
+        let _ = write!(out, "{no},");
+        text(out, key);
+    });
+    sqlx::query(include_str!("sqlite/insert_keys.sql")).bind(rows).execute(&mut **tx).await?;
     Ok(())
 }
 

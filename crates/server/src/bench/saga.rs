@@ -12,6 +12,7 @@ use bytes::Bytes;
 use comfy_table::{Cell, CellAlignment, Table};
 use http::Method;
 use serde::Serialize;
+use steadfast_core::sealing::Keyring;
 use steadfast_core::{Clock, Op, Principal, SagaId, StepKey};
 use steadfast_db::Db;
 use steadfast_db::sqlite::Options;
@@ -200,6 +201,7 @@ impl Bench {
             participants: Arc::clone(&participants),
             permissions: Arc::new(AsAtStart),
             clock,
+            keyring: Arc::new(Keyring::new("bench", [7; 32])),
         };
         let engine = Engine::open(Config::default(), ports).await?;
         engine.upload(&definition(steps), BTreeMap::new(), "bench").await?;

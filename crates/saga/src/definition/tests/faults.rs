@@ -209,7 +209,7 @@ fn names_of_the_input_are_checked_where_the_schema_is_closed() {
         &expect![[r#"
         11:15: input.sensitive[0]: the schema knows no member `cart` (did you mean `card`?)
         21:19: steps.create_order.action.body.customer: the input's schema knows no member `custmer` (did you mean `customer`?)
-        42:19: steps.process_payment.action.body.customer: the input's schema knows no member `custmer` (did you mean `customer`?)"#]],
+        44:19: steps.process_payment.action.body.customer: the input's schema knows no member `custmer` (did you mean `customer`?)"#]],
     );
 }
 

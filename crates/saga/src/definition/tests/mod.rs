@@ -84,7 +84,8 @@ fn place_order_is_valid_and_says_what_it_should() {
     let payment = &definition.steps[1];
     assert_eq!(payment.timeout, Duration::from_secs(30));
     assert_eq!(payment.permissions, ["payment.process"]);
-    assert_eq!((payment.retry, payment.compensation_retry), (Retry::ACTION, Retry::COMPENSATION));
+    let soon = Retry { attempts: 8, base: Duration::from_millis(200), cap: Duration::from_secs(2) };
+    assert_eq!((payment.retry, payment.compensation_retry), (Retry::ACTION, soon));
     assert!(definition.steps.iter().all(|step| step.compensation_reads.is_empty()));
     assert_eq!(definition.business_key(&order()), Ok(Some("536365".to_owned())));
     expect!["13:1: steps: 5 steps: fewer than 5 is the ideal (let a participant do more in one step)"]

@@ -76,6 +76,7 @@ async fn saga(lane: &Lane, waiters: &Waiters, id: SagaId) {
             json!({"order_no": id.to_string(), "lines": [{"sku": "espresso-beans-1kg", "quantity": 2, "price": 1990}]})
                 .to_string(),
         context: json!({"user": "till-7", "permissions": ["order.place", "payment.process"]}).to_string(),
+        key: None,
     };
     let asked = |step: usize| Entry::Asked { step, op: Op::Action, at: now, knowledge: None };
     let done = |step: usize| Entry::Done {

@@ -14,7 +14,9 @@ use tokio::sync::Semaphore;
 use super::task::{Severity, severity};
 use super::{Bounds, Committed, Lane, Listener, Part, Target};
 use crate::Error;
-use crate::journal::{self, Appended, Batch, Filter, Head, History, Journal, Memory, NewSaga, Put, Row, Stored};
+use crate::journal::{
+    self, Appended, Batch, Erased, Filter, Head, History, Journal, Memory, NewSaga, Put, Row, Stored,
+};
 use crate::machine::{Entry, Status};
 use crate::metrics::Metrics;
 
@@ -87,6 +89,10 @@ impl Journal for Scripted {
 
     async fn histories(&self, rows: &[Row]) -> Result<Vec<Option<History>>, Error> {
         self.memory.histories(rows).await
+    }
+
+    async fn erase_key(&self, id: SagaId) -> Result<Erased, Error> {
+        self.memory.erase_key(id).await
     }
 
     async fn find(&self, id: SagaId) -> Result<Option<Row>, Error> {
@@ -250,6 +256,7 @@ fn start(key: &str) -> Part {
         started_at: NOON,
         input: "{}".to_owned(),
         context: "{}".to_owned(),
+        key: None,
     };
     let entries = vec![Entry::Started { at: NOON, admitted: true }];
     Part { id: id(key), target: Target::New(Box::new(new)), entries, head: head(), event: None, urgent: true }

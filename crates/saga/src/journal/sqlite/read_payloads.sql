@@ -1,3 +1,4 @@
--- What sagas were started with (primary key of `saga_payload`, looked up for each of the given numbers). No lock; a read.
-select p.saga_no, p.input, p.context
-from json_each(?1) as r join saga_payload p on p.saga_no = r.value ->> 1
+-- What sagas were started with, and the keys of what is sealed in it (primary keys of `saga_payload` and `saga_key`, looked
+-- up for each of the given numbers). No lock; a read.
+select p.saga_no, p.input, p.context, k.wrapped
+from json_each(?1) as r join saga_payload p on p.saga_no = r.value ->> 1 left join saga_key k on k.saga_no = p.saga_no

@@ -89,6 +89,8 @@ fn spawn(folder: &Path, addresses: Addresses) -> Result<Child> {
         .arg(format!("--orchestrator={}", addresses.orchestrator))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
+        // A terminal's Ctrl-C is for the whole group: the parent drains first, and ends the node when nobody needs it.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .context("starting the node")

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use steadfast_core::sealing::Keyring;
 use steadfast_core::{Clock, sha256};
 use steadfast_host::auth::{Key, Minter, Verifier};
 use steadfast_saga::participant::token;
@@ -39,7 +40,10 @@ impl Keys {
         let path = folder.join(FILE);
         if let Ok(secret) = fs::read(&path) {
             if secret.len() != 32 {
-                bail!("{} does not hold 32 bytes: the data folder was left half written; choose another", path.display());
+                bail!(
+                    "{} does not hold 32 bytes: the data folder was left half written; choose another",
+                    path.display()
+                );
             }
             return Ok(Self { secret });
         }
@@ -51,7 +55,9 @@ impl Keys {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("creating {}", path.display()))?;
-        file.write_all(&secret).and_then(|()| file.sync_all()).with_context(|| format!("writing {}", path.display()))?;
+        file.write_all(&secret)
+            .and_then(|()| file.sync_all())
+            .with_context(|| format!("writing {}", path.display()))?;
         Ok(Self { secret })
     }
 
@@ -62,6 +68,11 @@ impl Keys {
     /// What the bearers of the calls to a participant are minted under.
     pub(crate) fn call(&self, participant: &str) -> Result<token::Key> {
         Ok(token::Key::new(&self.derive(&format!("call:{participant}")))?)
+    }
+
+    /// What the keys of sagas' sensitive input are sealed with.
+    pub(crate) fn keyring(&self) -> Keyring {
+        Keyring::new(KID, self.derive("seal"))
     }
 
     /// What a service signs its entity tags with.

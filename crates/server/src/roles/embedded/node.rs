@@ -163,6 +163,7 @@ async fn engine(
         participants: Arc::new(participants),
         permissions: Arc::new(AsAtStart),
         clock: Arc::clone(clock),
+        keyring: Arc::new(keys.keyring()),
     };
     let engine = Engine::open(Config::default(), ports).await?;
     let mut schemas = BTreeMap::new();

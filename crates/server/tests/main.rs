@@ -1,0 +1,10 @@
+//! The real binary, as people and programs use it. Each test starts a process or two and replays some dozens of real
+//! orders, which takes a second or two; every wait has a bound.
+
+#![cfg(test)]
+
+mod bad_input;
+mod demo;
+mod metrics;
+mod serve;
+mod support;
