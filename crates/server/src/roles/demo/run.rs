@@ -28,6 +28,18 @@ const SETTLE_LIMIT: Duration = Duration::from_mins(1);
 /// What a till may do.
 const TILL: [&str; 6] =
     ["order.place", "order.return", "payment.process", "stock.adjust", "payment.adjust", "product.edit"];
+/// What the token that `--serve` prints may do: everything, for whoever looks around.
+const OPERATOR: [&str; 9] = [
+    "saga.read",
+    "saga.operate",
+    "saga.define",
+    "order.place",
+    "order.return",
+    "payment.process",
+    "stock.adjust",
+    "payment.adjust",
+    "product.edit",
+];
 /// How often the progress is looked at for the next kill.
 const GLANCE: Duration = Duration::from_millis(2);
 
@@ -236,11 +248,7 @@ fn announce(platform: &Platform) {
     eprintln!("inventory     http://{}/v1/products", addresses.inventory);
     eprintln!("orchestrator  http://{}/v1/sagas", addresses.orchestrator);
     eprintln!("metrics       http://{}/metrics", addresses.orchestrator);
-    match platform.keys.mint(
-        Arc::new(System),
-        "operator",
-        &["saga.read", "saga.operate", "saga.define", "order.place", "order.return"],
-    ) {
+    match platform.keys.mint(Arc::new(System), "operator", &OPERATOR) {
         Ok(token) => eprintln!("token         {token}"),
         Err(error) => tracing::error!(%error, "no token for an operator"),
     }
