@@ -1,9 +1,12 @@
-//! The workspace's own tasks: `cargo xtask test` runs every test, `cargo xtask ci` everything that a change must pass.
+//! The workspace's own tasks: `cargo xtask test` runs every test, `cargo xtask ci` everything that a change must pass,
+//! `cargo xtask services` the servers that development and tests talk to.
+
+mod services;
 
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,19 +15,29 @@ usage: cargo xtask TASK
 
   test    every test of the workspace, in one optimised profile
   ci      formatting, clippy, documentation, licences and sources, then `test`
+
+  services up|down|status [postgres] [etcd]
+          servers on loopback, all of them when none is named: `up` installs what is missing, starts and waits,
+          `down` stops and removes the data, `status` tells each and fails unless all are up
+          postgres  127.0.0.1:55432, user and database postgres, no password
+          etcd      127.0.0.1:23791, 23792 and 23793
 ";
 
-fn main() -> Result<()> {
-    let task = env::args().nth(1).unwrap_or_default();
-    match task.as_str() {
+fn main() -> Result<ExitCode> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (task, rest) =
+        arguments.split_first().map_or((String::new(), [].as_slice()), |(task, rest)| (task.clone(), rest));
+    let outcome = match task.as_str() {
         "test" => test(),
         "ci" => ci(),
+        "services" => return services::run(root()?, rest),
         "" | "help" | "--help" | "-h" => {
             show_help();
             Ok(())
         }
         other => bail!("there is no task {other:?}\n\n{HELP}"),
-    }
+    };
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stdout, reason = "this is where the help goes")]
@@ -63,11 +76,14 @@ fn cargo_path() -> impl AsRef<OsStr> {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    // This file's package lies one folder below the workspace.
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's folder")?;
-    let status = command.current_dir(root).status().with_context(|| format!("starting {command:?}"))?;
+    let status = command.current_dir(root()?).status().with_context(|| format!("starting {command:?}"))?;
     if !status.success() {
         bail!("{command:?} ended with {status}");
     }
     Ok(())
+}
+
+fn root() -> Result<&'static Path> {
+    // This file's package lies one folder below the workspace.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's folder")
 }

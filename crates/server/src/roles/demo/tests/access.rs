@@ -72,9 +72,9 @@ async fn every_door_asks_for_its_permission() {
     let placed = door.ask(place("k-2").bearer(&half)).await;
     assert_eq!(placed.status, StatusCode::ACCEPTED, "{}", placed.detail());
     let path = saga(&placed);
-    wait_for("the saga turns back", REST, || async {
+    wait_for("the saga is taken back for lack of a permission", Duration::from_secs(10), || async {
         let shown: Value = door.ask(Request::get(&sagas, &path).bearer(&half)).await.json().unwrap();
-        shown["cause"] == "permission"
+        shown["cause"] == "permission" && shown["status"] == "compensated"
     })
     .await;
     assert_eq!(count(&door.world.platform.stores.payment, "select count(*) from payment").await, 0);
