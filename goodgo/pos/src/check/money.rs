@@ -168,7 +168,10 @@ mod tests {
         facts.sagas[1] = left(2, &[("process_payment", false)]);
         assert_eq!(found(&facts, &plan), "", "perhaps left: either is right");
         facts.sagas[1] = left(2, &[]);
-        assert!(found(&facts, &plan).contains("customer 7: 260 thousandths"), "nothing left, but the money is still there");
+        assert!(
+            found(&facts, &plan).contains("customer 7: 260 thousandths"),
+            "nothing left, but the money is still there"
+        );
     }
 
     #[test]
