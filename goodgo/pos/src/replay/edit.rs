@@ -63,7 +63,9 @@ impl Till {
 
     async fn edit(&self, sku: &str, principal: &str, tag: &str, key: &str, surcharge: i64) -> Edit {
         let Some(product) = self.product(sku) else { return Edit::Unknown };
-        let body = EditProduct { description: &product.description, price: product.unit_price.0.max(0) + surcharge };
+        // Each edit is unlike every other: one that writes what already stands is rightly accepted from any version.
+        let description = format!("{} ({key})", product.description);
+        let body = EditProduct { description: &description, price: product.unit_price.0.max(0) + surcharge };
         let request = Request::put(&self.settings.addresses.inventory, format!("/v1/products/{}", segment(sku)), &body)
             .bearer(&(self.settings.mint)(principal))
             .key(key)
