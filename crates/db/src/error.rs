@@ -22,13 +22,56 @@ pub enum Error {
         #[source]
         source: sqlx::Error,
     },
+    /// The commit was sent and its answer was lost: it stands or it does not. Look up what was written before trying
+    /// again; repeating it blindly may do it twice.
+    #[error("the answer to a commit was lost, it may or may not stand: {}", describe(.0))]
+    CommitUnknown(#[source] sqlx::Error),
+    /// A URL that names no database.
+    #[cfg(feature = "postgres")]
+    #[error("the database's URL cannot be used: {0}; write postgres://user:password@host:port/database")]
+    Url(String),
+    /// The server does not answer, or does not let us in.
+    #[cfg(feature = "postgres")]
+    #[error("PostgreSQL at {database} cannot be worked with: {}", describe(.source))]
+    Connect {
+        /// `host:port/database`.
+        database: String,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The server is older than what the statements need.
+    #[cfg(feature = "postgres")]
+    #[error("PostgreSQL at {database} is of version {found}: use {oldest} or later")]
+    OldServer {
+        /// `host:port/database`.
+        database: String,
+        /// Its major version.
+        found: i32,
+        /// The oldest that can be used.
+        oldest: i32,
+    },
+    /// The server takes no writes: a standby, or set so.
+    #[cfg(feature = "postgres")]
+    #[error("PostgreSQL at {database} is read-only: name the primary, or add target_session_attrs to your pooler")]
+    ReadOnly {
+        /// `host:port/database`.
+        database: String,
+    },
+    /// A line that is not kept in PostgreSQL.
+    #[cfg(feature = "postgres")]
+    #[error("the tables of {line} are not kept in PostgreSQL")]
+    NoMigrations {
+        /// The migration line.
+        line: &'static str,
+    },
     /// A migration that has run differs from the one this program knows.
     #[error(
-        "migration {line} {version} in {path} has another content than this program's: the file belongs to another build; use that build, or another data folder"
+        "migration {line} {version} in {database} has another content than this program's: the database belongs to another build; use that build, or another database"
     )]
     MigrationChanged {
-        /// The file.
-        path: PathBuf,
+        /// The file, or `host:port/database`.
+        database: String,
         /// The migration line.
         line: &'static str,
         /// The migration's number.
@@ -36,11 +79,11 @@ pub enum Error {
     },
     /// The database has migrations that this program does not know.
     #[error(
-        "{path} was written by a newer version ({line} {found}, this program knows {known}): use that version, or another data folder"
+        "{database} was written by a newer version ({line} {found}, this program knows {known}): use that version, or another database"
     )]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// The file, or `host:port/database`.
+        database: String,
         /// The migration line.
         line: &'static str,
         /// The newest migration in the database.
@@ -84,26 +127,85 @@ fn sqlite_kind(code: i64) -> ErrorKind {
     }
 }
 
+/// PostgreSQL's SQLSTATEs (PostgreSQL documentation, appendix A), by what can be done.
+#[cfg(feature = "postgres")]
+fn postgres_kind(state: &str) -> ErrorKind {
+    match state {
+        // Serialization failure, deadlock; a unique, foreign or exclusion key, a check.
+        "40001" | "40P01" => ErrorKind::Conflict,
+        state if state.starts_with("23") => ErrorKind::Conflict,
+        // A lock or statement timeout, a standby that takes no writes, a server that stops, starts or has no room.
+        "55P03" | "57014" | "25006" | "40003" => ErrorKind::Transient,
+        state if ["08", "53", "57P", "58"].iter().any(|class| state.starts_with(class)) => ErrorKind::Transient,
+        // No such role, database or right, an idle transaction that was ended by a setting: an operator can mend it.
+        "42501" | "3D000" => ErrorKind::Transient,
+        state if state.starts_with("28") => ErrorKind::Transient,
+        state if state.starts_with("XX") => ErrorKind::Corrupt,
+        _ => ErrorKind::Bug,
+    }
+}
+
+fn database_kind(error: &dyn sqlx::error::DatabaseError) -> ErrorKind {
+    #[cfg(feature = "postgres")]
+    if let Some(postgres) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        return postgres_kind(postgres.code());
+    }
+    error.code().and_then(|code| code.parse().ok()).map_or(ErrorKind::Bug, sqlite_kind)
+}
+
+#[cfg(feature = "postgres")]
+fn is_farewell(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let state = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().map(sqlx::postgres::PgDatabaseError::code);
+    state.is_some_and(|state| postgres_kind(state) == ErrorKind::Transient)
+}
+
+#[cfg(not(feature = "postgres"))]
+fn is_farewell(_: &dyn sqlx::error::DatabaseError) -> bool {
+    false
+}
+
+fn sql_kind(error: &sqlx::Error) -> ErrorKind {
+    match error {
+        sqlx::Error::Database(error) => database_kind(&**error),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Protocol(_) => ErrorKind::Transient,
+        _ => ErrorKind::Bug,
+    }
+}
+
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Sql(error) | Self::Open { source: error, .. } => match error {
-                sqlx::Error::Database(db) => {
-                    db.code().and_then(|code| code.parse().ok()).map_or(ErrorKind::Bug, sqlite_kind)
-                }
-                sqlx::Error::Io(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed
-                | sqlx::Error::Protocol(_) => ErrorKind::Transient,
-                _ => ErrorKind::Bug,
-            },
+            Self::Sql(error) | Self::Open { source: error, .. } => sql_kind(error),
+            // To the caller's own caller: try later. `tx::run` does not try again by itself.
+            Self::CommitUnknown(_) => ErrorKind::Transient,
             Self::MigrationChanged { .. } | Self::Newer { .. } => ErrorKind::Invalid,
+            #[cfg(feature = "postgres")]
+            Self::Connect { source, .. } => sql_kind(source),
+            #[cfg(feature = "postgres")]
+            Self::ReadOnly { .. } => ErrorKind::Transient,
+            #[cfg(feature = "postgres")]
+            Self::Url(_) | Self::OldServer { .. } => ErrorKind::Invalid,
+            #[cfg(feature = "postgres")]
+            Self::NoMigrations { .. } => ErrorKind::Bug,
         }
     }
 }
 
 impl Error {
+    /// What a commit's error means: a refusal of the database is a rollback, anything else leaves it open, also the
+    /// farewell of a server that stops.
+    pub fn of_commit(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(said) if !is_farewell(&**said) => Self::Sql(error),
+            _ => Self::CommitUnknown(error),
+        }
+    }
+
     /// Whether a unique key was violated: somebody else was first.
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Sql(sqlx::Error::Database(db)) if db.is_unique_violation())

@@ -24,14 +24,18 @@
 //!
 //! It does not hide SQL, map rows or build queries.
 
+mod backend;
 mod error;
 mod folder;
 mod migrate;
 mod sink;
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod sqlite;
 pub mod tx;
 
+pub use backend::Backend;
 pub use error::Error;
 pub use folder::{DataFolder, FolderError};
 pub use migrate::{Line, Migration, migrate};

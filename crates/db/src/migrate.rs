@@ -3,7 +3,7 @@
 
 use steadfast_core::{hex, sha256};
 
-use crate::{Db, Error};
+use crate::{Backend, Error};
 
 /// One numbered change of the schema. Once released, its text never changes.
 #[derive(Clone, Copy, Debug)]
@@ -16,64 +16,52 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
-/// All migrations of one crate.
+/// All migrations of one crate, numbered alike for each backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
     /// The crate's word, such as `outbox`.
     pub name: &'static str,
     /// In order, for SQLite.
     pub sqlite: &'static [Migration],
+    /// In order, for PostgreSQL; empty where the line is not kept there.
+    pub postgres: &'static [Migration],
 }
 
-const TABLE: &str = "create table if not exists steadfast_migration (
-    line text not null,
-    version integer not null,
-    name text not null,
-    checksum text not null,
-    primary key (line, version)
-) without rowid";
+/// A migration that has run: its number and its checksum.
+pub(crate) type Recorded = (u32, String);
 
 /// Brings the database to the newest version of `line`. All new migrations commit together, so a crash leaves the old
-/// version or the new one. Repeating it changes nothing.
+/// version or the new one. Repeating it changes nothing; processes that do it at once take turns.
 ///
 /// # Errors
 /// [`Error::Newer`] when the database was written by a later program, [`Error::MigrationChanged`] when one that has run
 /// differs from ours; in both cases nothing is written.
-pub async fn migrate(db: &Db, line: &Line) -> Result<(), Error> {
-    let mut tx = db.begin().await?;
-    sqlx::query(TABLE).execute(&mut *tx).await?;
-    let done: Vec<(u32, String)> =
-        sqlx::query_as("select version, checksum from steadfast_migration where line = ? order by version")
-            .bind(line.name)
-            .fetch_all(&mut *tx)
-            .await?;
-    let known = line.sqlite.last().map_or(0, |migration| migration.version);
-    if let Some((found, _)) = done.last().filter(|(version, _)| *version > known) {
-        return Err(Error::Newer { path: db.path().to_owned(), line: line.name, found: *found, known });
+pub async fn migrate<B: Backend>(db: &B, line: &Line) -> Result<(), Error> {
+    db.migrate(line).await
+}
+
+/// What is still to run, with its checksum.
+pub(crate) fn compare(
+    database: &str,
+    line: &'static str,
+    known: &'static [Migration],
+    done: &[Recorded],
+) -> Result<Vec<(&'static Migration, String)>, Error> {
+    let newest = known.last().map_or(0, |migration| migration.version);
+    if let Some((found, _)) = done.last().filter(|(version, _)| *version > newest) {
+        return Err(Error::Newer { database: database.to_owned(), line, found: *found, known: newest });
     }
-    for migration in line.sqlite {
+    let mut due = Vec::new();
+    for migration in known {
         let checksum = hex(&sha256(&[migration.sql.as_bytes()]));
         match done.iter().find(|(version, _)| *version == migration.version) {
             Some((_, stored)) if *stored == checksum => {}
             Some(_) => {
-                return Err(Error::MigrationChanged {
-                    path: db.path().to_owned(),
-                    line: line.name,
-                    version: migration.version,
-                });
+                let version = migration.version;
+                return Err(Error::MigrationChanged { database: database.to_owned(), line, version });
             }
-            None => {
-                sqlx::raw_sql(migration.sql).execute(&mut *tx).await?;
-                sqlx::query("insert into steadfast_migration (line, version, name, checksum) values (?, ?, ?, ?)")
-                    .bind(line.name)
-                    .bind(migration.version)
-                    .bind(migration.name)
-                    .bind(checksum)
-                    .execute(&mut *tx)
-                    .await?;
-            }
+            None => due.push((migration, checksum)),
         }
     }
-    tx.commit().await?;
-    Ok(())
+    Ok(due)
 }

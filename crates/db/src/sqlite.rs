@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use crate::Error;
+use crate::backend::{Backend, sealed};
+use crate::migrate::{Line, Recorded, compare};
 
 /// How a database is opened.
 #[derive(Clone, Copy, Debug)]
@@ -109,4 +112,49 @@ impl Db {
         self.0.readers.close().await;
         self.0.writer.close().await;
     }
+}
+
+impl sealed::Sealed for Db {}
+
+#[async_trait]
+impl Backend for Db {
+    type Sql = Sqlite;
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
+        Self::begin(self).await
+    }
+
+    async fn migrate(&self, line: &Line) -> Result<(), Error> {
+        migrate(self, line).await
+    }
+}
+
+const TABLE: &str = "create table if not exists steadfast_migration (
+    line text not null,
+    version integer not null,
+    name text not null,
+    checksum text not null,
+    primary key (line, version)
+) without rowid";
+
+async fn migrate(db: &Db, line: &Line) -> Result<(), Error> {
+    let mut tx = db.begin().await?;
+    sqlx::query(TABLE).execute(&mut *tx).await?;
+    let done: Vec<Recorded> =
+        sqlx::query_as("select version, checksum from steadfast_migration where line = ? order by version")
+            .bind(line.name)
+            .fetch_all(&mut *tx)
+            .await?;
+    for (migration, checksum) in compare(&db.path().display().to_string(), line.name, line.sqlite, &done)? {
+        sqlx::raw_sql(migration.sql).execute(&mut *tx).await?;
+        sqlx::query("insert into steadfast_migration (line, version, name, checksum) values (?, ?, ?, ?)")
+            .bind(line.name)
+            .bind(migration.version)
+            .bind(migration.name)
+            .bind(checksum)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }

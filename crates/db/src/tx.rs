@@ -7,9 +7,9 @@ use sqlx::{Sqlite, Transaction};
 use steadfast_core::Classified;
 use steadfast_core::retry::Backoff;
 
-use crate::{Db, Error};
+use crate::{Backend, Error};
 
-/// The transaction that [`run`] hands to its closure.
+/// The transaction that [`run`] hands to its closure on SQLite; on PostgreSQL it is `Transaction<'static, Postgres>`.
 pub type Tx = Transaction<'static, Sqlite>;
 
 /// How often and how patiently a transaction is tried.
@@ -31,19 +31,22 @@ impl Default for Policy {
 /// Runs `work` in a transaction and commits it. When `work` or the commit fails with a kind that is retriable
 /// (a conflict, a lock not gained), everything is rolled back and `work` runs again in a fresh transaction.
 ///
-/// Promises: `work`'s writes are committed exactly when this returns `Ok`. After a crash, or an error from the commit
-/// itself, they are there whole or not at all; a caller that must know which looks up a record that `work` wrote.
+/// Promises: `work`'s writes are committed exactly when this returns `Ok`. After a crash, or
+/// [`Error::CommitUnknown`], they are there whole or not at all; a caller that must know looks up a record that `work`
+/// wrote. A commit whose answer was lost is never tried again here.
 /// `work` must have no effect outside the transaction, since it may run several times. Never use it around a user's
 /// edit under `If-Match`: that user must see the conflict.
-pub async fn run<T, E, F>(db: &Db, policy: &Policy, mut work: F) -> Result<T, E>
+pub async fn run<B, T, E, F>(db: &B, policy: &Policy, mut work: F) -> Result<T, E>
 where
-    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
+    B: Backend,
+    F: for<'t> FnMut(&'t mut Transaction<'static, B::Sql>) -> BoxFuture<'t, Result<T, E>>,
     E: Classified + From<Error>,
 {
     let mut attempt = 1;
     loop {
         let error = match once(db, &mut work).await {
-            Ok(value) => return Ok(value),
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(lost)) => return Err(lost.into()),
             Err(error) => error,
         };
         if !error.kind().is_retriable() || attempt >= policy.attempts {
@@ -54,13 +57,18 @@ where
     }
 }
 
-async fn once<T, E, F>(db: &Db, work: &mut F) -> Result<T, E>
+/// The inner error is a commit whose outcome is open.
+async fn once<B, T, E, F>(db: &B, work: &mut F) -> Result<Result<T, Error>, E>
 where
-    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
+    B: Backend,
+    F: for<'t> FnMut(&'t mut Transaction<'static, B::Sql>) -> BoxFuture<'t, Result<T, E>>,
     E: From<Error>,
 {
     let mut tx = db.begin().await?;
     let value = work(&mut tx).await?;
-    tx.commit().await.map_err(Error::from)?;
-    Ok(value)
+    match tx.commit().await.map_err(Error::of_commit) {
+        Ok(()) => Ok(Ok(value)),
+        Err(lost @ Error::CommitUnknown(_)) => Ok(Err(lost)),
+        Err(refused) => Err(refused.into()),
+    }
 }

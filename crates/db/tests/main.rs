@@ -1,5 +1,7 @@
 //! The SQL ground on a real SQLite.
 
+mod postgres;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -20,18 +22,19 @@ const TWO: Migration = Migration { version: 2, name: "second", sql: "alter table
 const BAD: Migration = Migration { version: 2, name: "bad", sql: "create table d (id integer); nonsense" };
 const CHANGED: Migration = Migration { version: 1, name: "first", sql: "create table a (id integer)" };
 
+const fn line(name: &'static str, sqlite: &'static [Migration]) -> Line {
+    Line { name, sqlite, postgres: &[] }
+}
+
 #[tokio::test]
 async fn migrations_run_once_and_in_order() {
     let db = database().await;
-    migrate(&db, &Line { name: "shop", sqlite: &[ONE] }).await.unwrap();
-    migrate(&db, &Line { name: "shop", sqlite: &[ONE, TWO] }).await.unwrap();
-    migrate(&db, &Line { name: "shop", sqlite: &[ONE, TWO] }).await.unwrap();
-    migrate(
-        &db,
-        &Line { name: "other", sqlite: &[Migration { version: 1, name: "x", sql: "create table c (id integer)" }] },
-    )
-    .await
-    .unwrap();
+    migrate(&*db, &line("shop", &[ONE])).await.unwrap();
+    migrate(&*db, &line("shop", &[ONE, TWO])).await.unwrap();
+    migrate(&*db, &line("shop", &[ONE, TWO])).await.unwrap();
+    migrate(&*db, &line("other", &[Migration { version: 1, name: "x", sql: "create table c (id integer)" }]))
+        .await
+        .unwrap();
     let rows: i64 =
         sqlx::query_scalar("select count(*) from steadfast_migration").fetch_one(db.readers()).await.unwrap();
     assert_eq!(rows, 3);
@@ -40,17 +43,17 @@ async fn migrations_run_once_and_in_order() {
 #[tokio::test]
 async fn a_newer_or_changed_database_is_refused_and_left_alone() {
     let db = database().await;
-    migrate(&db, &Line { name: "shop", sqlite: &[ONE, TWO] }).await.unwrap();
-    let newer = migrate(&db, &Line { name: "shop", sqlite: &[ONE] }).await.unwrap_err();
+    migrate(&*db, &line("shop", &[ONE, TWO])).await.unwrap();
+    let newer = migrate(&*db, &line("shop", &[ONE])).await.unwrap_err();
     assert!(matches!(newer, Error::Newer { found: 2, known: 1, .. }), "{newer}");
-    let error = migrate(&db, &Line { name: "shop", sqlite: &[CHANGED, TWO] }).await.unwrap_err();
+    let error = migrate(&*db, &line("shop", &[CHANGED, TWO])).await.unwrap_err();
     assert!(matches!(error, Error::MigrationChanged { version: 1, .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_failed_migration_leaves_nothing() {
     let db = database().await;
-    assert!(migrate(&db, &Line { name: "shop", sqlite: &[ONE, BAD] }).await.is_err());
+    assert!(migrate(&*db, &line("shop", &[ONE, BAD])).await.is_err());
     let tables: i64 = sqlx::query_scalar("select count(*) from sqlite_schema where type = 'table'")
         .fetch_one(db.readers())
         .await
@@ -73,12 +76,12 @@ async fn commits_are_flushed_and_readers_cannot_write() {
 #[tokio::test]
 async fn a_retriable_error_runs_the_whole_transaction_again() {
     let db = database().await;
-    migrate(&db, &Line { name: "shop", sqlite: &[ONE] }).await.unwrap();
+    migrate(&*db, &line("shop", &[ONE])).await.unwrap();
     let attempts = Arc::new(AtomicU32::new(0));
     let policy =
         tx::Policy { attempts: 3, backoff: Backoff { base: Duration::from_micros(1), cap: Duration::from_micros(1) } };
     let counted = Arc::clone(&attempts);
-    let error = tx::run(&db, &policy, move |tx| {
+    let error = tx::run(&*db, &policy, move |tx| {
         let attempts = Arc::clone(&counted);
         Box::pin(async move {
             attempts.fetch_add(1, Ordering::SeqCst);

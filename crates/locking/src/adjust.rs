@@ -111,8 +111,8 @@ impl Adjust {
         let like = first.parts().to_vec();
         let entity = self.0.entity.name();
         let Inner { entity: stored, set, guard, returning, .. } = &*self.0;
-        let source = DB::bulk_rows(stored.key_columns().len());
-        let sql = statement::adjust_all(stored, set, guard, *returning, &source);
+        let source = DB::bulk_rows(&like);
+        let sql = statement::adjust_all(stored, set, guard, *returning, &source, DB::ROWS_MOVE);
         let json = to_json(&changes);
         let count = i64::try_from(changes.len()).unwrap_or(i64::MAX);
         let rows = DB::fetch(tx, sql.into(), vec![Value::from(&json), Value::from(count)]).await?;
@@ -185,6 +185,7 @@ fn to_json(changes: &BTreeMap<Key, i64>) -> String {
         Part::Int(number) => serde_json::json!(number),
         Part::Text(text) => serde_json::json!(text),
         Part::Bytes(bytes) => serde_json::json!({ "x": steadfast_core::hex(bytes) }),
+        Part::Uuid(id) => serde_json::json!({ "x": steadfast_core::hex(id.as_bytes()) }),
     };
     let row = |(key, amount): (&Key, &i64)| {
         key.parts().iter().map(part).chain(std::iter::once(serde_json::json!(amount))).collect::<serde_json::Value>()

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use steadfast_core::{Timestamp, hex};
+use uuid::Uuid;
 
 use crate::Version;
 
@@ -13,8 +14,10 @@ pub enum Part {
     Int(i64),
     /// Text.
     Text(String),
-    /// Bytes, such as a UUID.
+    /// Bytes.
     Bytes(Vec<u8>),
+    /// A UUID: of that type in PostgreSQL, 16 bytes in SQLite.
+    Uuid(Uuid),
 }
 
 /// The key of a row: one part for each key column of the [`Entity`](crate::Entity). Its order is the order in which rows
@@ -42,6 +45,7 @@ impl fmt::Display for Part {
             Self::Int(number) => number.fmt(f),
             Self::Text(text) => f.write_str(text),
             Self::Bytes(bytes) => f.write_str(&hex(bytes)),
+            Self::Uuid(id) => id.fmt(f),
         }
     }
 }
@@ -86,6 +90,7 @@ parts! {
     Vec<u8> => |value| Part::Bytes(value);
     [u8; 16] => |value| Part::Bytes(value.to_vec());
     &[u8; 16] => |value| Part::Bytes(value.to_vec());
+    Uuid => |value| Part::Uuid(value);
 }
 
 impl From<&Self> for Key {
@@ -111,7 +116,9 @@ impl<A: Into<Part>, B: Into<Part>, C: Into<Part>> From<(A, B, C)> for Key {
 pub enum Value {
     /// SQL NULL.
     Null,
-    /// An integer, also a boolean and a moment.
+    /// A boolean: 0 or 1 where the database has no such type.
+    Bool(bool),
+    /// An integer, also a moment in milliseconds.
     Int(i64),
     /// A floating-point number.
     Real(f64),
@@ -119,16 +126,20 @@ pub enum Value {
     Text(String),
     /// Bytes.
     Bytes(Vec<u8>),
+    /// A UUID: of that type in PostgreSQL, 16 bytes in SQLite.
+    Uuid(Uuid),
 }
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Null => "Null",
+            Self::Bool(_) => "Bool(..)",
             Self::Int(_) => "Int(..)",
             Self::Real(_) => "Real(..)",
             Self::Text(_) => "Text(..)",
             Self::Bytes(_) => "Bytes(..)",
+            Self::Uuid(_) => "Uuid(..)",
         })
     }
 }
@@ -147,13 +158,14 @@ values! {
     i64 => |value| Self::Int(value);
     i32 => |value| Self::Int(value.into());
     u32 => |value| Self::Int(value.into());
-    bool => |value| Self::Int(value.into());
+    bool => |value| Self::Bool(value);
     f64 => |value| Self::Real(value);
     &str => |value| Self::Text(value.to_owned());
     String => |value| Self::Text(value);
     &String => |value| Self::Text(value.clone());
     &[u8] => |value| Self::Bytes(value.to_owned());
     Vec<u8> => |value| Self::Bytes(value);
+    Uuid => |value| Self::Uuid(value);
     Timestamp => |value| Self::Int(value.as_millis());
     Version => |value| Self::Int(value.get());
 }
@@ -170,6 +182,7 @@ impl From<&Part> for Value {
             Part::Int(number) => Self::Int(*number),
             Part::Text(text) => Self::Text(text.clone()),
             Part::Bytes(bytes) => Self::Bytes(bytes.clone()),
+            Part::Uuid(id) => Self::Uuid(*id),
         }
     }
 }

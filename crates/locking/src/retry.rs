@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use futures_util::future::BoxFuture;
+use sqlx::Transaction;
 use steadfast_core::{Classified, ErrorKind};
-use steadfast_db::{Db, tx};
+use steadfast_db::{Backend, tx};
 
 use crate::Entity;
 
@@ -43,11 +44,12 @@ struct Tally {
 /// .await
 /// # }
 /// ```
-pub async fn run<T, E, F>(entity: &Entity, db: &Db, policy: &tx::Policy, mut work: F) -> Result<T, E>
+pub async fn run<B, T, E, F>(entity: &Entity, db: &B, policy: &tx::Policy, mut work: F) -> Result<T, E>
 where
+    B: Backend,
     T: Send + 'static,
     E: Classified + From<steadfast_db::Error> + Send + 'static,
-    F: for<'t> FnMut(&'t mut tx::Tx) -> BoxFuture<'t, Result<T, E>>,
+    F: for<'t> FnMut(&'t mut Transaction<'static, B::Sql>) -> BoxFuture<'t, Result<T, E>>,
 {
     let tally = Arc::new(Tally::default());
     let result = tx::run(db, policy, |tx| {

@@ -8,6 +8,8 @@ use crate::{Entity, Error};
 const AMOUNT: &str = ":n";
 /// The rows of a bulk adjustment, as a table in its statement.
 pub(crate) const BULK: &str = "_change";
+/// The rows of a bulk adjustment as they are under its locks.
+const LOCKED: &str = "_locked";
 
 /// Refuses what is not a plain identifier, so that a name can stand in a statement unquoted.
 pub(crate) fn check_identifier(entity: &'static str, name: &str) -> Result<(), Error> {
@@ -169,21 +171,36 @@ fn joined(entity: &Entity) -> String {
 }
 
 /// An adjustment of several rows: `$1` the rows as JSON, `$2` their number; nothing unless all of them pass. `rows` is the
-/// backend's way to read the JSON as a table with the columns `_k0 …` and `_n`.
+/// backend's way to read the JSON as a table with the columns `_k0 …` and `_n`. Where rows `move`, they are locked first, in
+/// the order of their keys, and counted as they are under the lock.
 pub(crate) fn adjust_all(
     entity: &Entity,
     set: &str,
     guard: &str,
     returning: Option<&'static str>,
     rows: &str,
+    moving: bool,
 ) -> String {
     let amount = format!("{BULK}._n");
     let (table, on) = (entity.name(), joined(entity));
-    let (set, guard) = (with_amount(set, &amount), with_amount(guard, &amount));
+    let set = with_amount(set, &amount);
     let keys = entity.key_columns().join(", ");
+    let (locked, passing) = if moving {
+        let order: Vec<_> = (1..=entity.key_columns().len()).map(|n| format!("_k{}", n - 1)).collect();
+        let locked = format!(
+            ", {LOCKED} as materialized (select {table}.*, {amount} from {BULK} join {table} on {on} order by {} \
+             for no key update of {table})",
+            order.join(", ")
+        );
+        // Under the table's own name, by which the guard may call it.
+        (locked, format!("{LOCKED} as {table} where ({})", with_amount(guard, &format!("{table}._n"))))
+    } else {
+        (String::new(), format!("{BULK} join {table} on {on} where ({})", with_amount(guard, &amount)))
+    };
+    let guard = with_amount(guard, &amount);
     format!(
-        "with {rows} update {table} set {set}, version = version + 1 from {BULK} where {on} and ({guard}) \
-         and $2 = (select count(*) from {BULK} join {table} on {on} where ({guard})) returning version, {keys}{}",
+        "with {rows}{locked} update {table} set {set}, version = version + 1 from {BULK} where {on} and ({guard}) \
+         and $2 = (select count(*) from {passing}) returning version, {keys}{}",
         more(returning),
     )
 }
@@ -266,7 +283,11 @@ mod tests {
         expect![
             "with ROWS update stock set reserved = reserved + _change._n, version = version + 1 from _change where stock.sku = _change._k0 and (on_hand - reserved >= _change._n) and $2 = (select count(*) from _change join stock on stock.sku = _change._k0 where (on_hand - reserved >= _change._n)) returning version, sku"
         ]
-        .assert_eq(&adjust_all(&stock, set, guard, None, "ROWS"));
+        .assert_eq(&adjust_all(&stock, set, guard, None, "ROWS", false));
+        expect![
+            "with ROWS, _locked as materialized (select stock.*, _change._n from _change join stock on stock.sku = _change._k0 order by _k0 for no key update of stock) update stock set reserved = reserved + _change._n, version = version + 1 from _change where stock.sku = _change._k0 and (on_hand - reserved >= _change._n) and $2 = (select count(*) from _locked as stock where (on_hand - reserved >= stock._n)) returning version, sku"
+        ]
+        .assert_eq(&adjust_all(&stock, set, guard, None, "ROWS", true));
         expect![
             "with ROWS select stock.version is not null, case when on_hand - reserved >= _change._n then 1 else 0 end, _change._k0 from _change left join stock on stock.sku = _change._k0"
         ]

@@ -80,7 +80,7 @@ async fn attempts_conflicts_and_retries_are_counted_from_zero() {
 
     let db = shop().await;
     let attempts = Arc::new(AtomicU32::new(0));
-    run(&product, &db, &tx::Policy::default(), |tx| {
+    run(&product, &*db, &tx::Policy::default(), |tx| {
         let (product, attempt) = (product.clone(), attempts.fetch_add(1, Ordering::SeqCst));
         Box::pin(async move {
             let expected = Version::from_stored(if attempt < 2 { 9 } else { 1 });

@@ -3,8 +3,10 @@
 
 mod clock;
 mod database;
+mod postgres;
 mod wait;
 
 pub use clock::{SeededClock, SystemClock};
 pub use database::{TestDb, database};
+pub use postgres::{TestPostgres, postgres, postgres_url};
 pub use wait::wait_for;

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 pub use reader::Reader;
 
-use crate::{Error, Producer, Record, Start, Topics};
+use crate::{Error, Partition, Producer, Record, Start, Topics};
 use writer::{Job, Writer};
 
 /// The log's migrations. [`Log::open`] runs them.
@@ -31,6 +31,7 @@ pub const LINE: Line = Line {
         name: "event_log",
         sql: include_str!("../../migrations/sqlite/0001_event_log.sql"),
     }],
+    postgres: &[],
 };
 
 /// Jobs that may wait for the writer before producers wait to hand theirs over.
@@ -87,7 +88,8 @@ impl Log {
     /// [`Error::UnknownPartition`] when one of them does not exist.
     pub fn consumer_of(&self, partitions: &[u32], topics: Topics, start: Start) -> Result<Reader, Error> {
         if let Some(partition) = partitions.iter().find(|partition| **partition >= self.0.partitions) {
-            return Err(Error::UnknownPartition { partition: *partition, partitions: self.0.partitions });
+            let partition = Partition::of_log(*partition);
+            return Err(Error::UnknownPartition { partition, partitions: self.0.partitions });
         }
         Ok(Reader::new(self.0.db.clone(), self.0.end.clone(), topics, start, self.0.partitions, Some(partitions)))
     }

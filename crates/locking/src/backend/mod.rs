@@ -1,5 +1,7 @@
 //! What a versioned change needs of a database. Each backend is a file named for it.
 
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
 use std::sync::Arc;
@@ -12,11 +14,16 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// A database that can hold versioned rows. Sealed: [`sqlx::Sqlite`].
+/// A database that can hold versioned rows. Sealed: [`sqlx::Sqlite`], and `sqlx::Postgres` with the feature `postgres`.
 pub trait Backend: Database + sealed::Sealed {
-    /// The common table expression that reads `$1`, a JSON array of `[key…, amount]`, as a table of `columns` keys.
+    /// Whether a row can change between the look at it and the change of it within one statement, so that a statement on
+    /// several rows has to lock them first.
     #[doc(hidden)]
-    fn bulk_rows(columns: usize) -> String;
+    const ROWS_MOVE: bool;
+
+    /// The common table expression that reads `$1`, a JSON array of `[key…, amount]`, as a table with keys like these.
+    #[doc(hidden)]
+    fn bulk_rows(like: &[Part]) -> String;
 
     /// Runs one statement to its end.
     #[doc(hidden)]

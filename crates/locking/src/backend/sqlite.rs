@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Acquire, AssertSqlSafe, Row, Sqlite, Transaction};
+use uuid::Uuid;
 
 use super::{Backend, sealed};
 use crate::statement::BULK;
@@ -17,7 +18,10 @@ fn db(error: sqlx::Error) -> Error {
 }
 
 impl Backend for Sqlite {
-    fn bulk_rows(columns: usize) -> String {
+    const ROWS_MOVE: bool = false;
+
+    fn bulk_rows(like: &[Part]) -> String {
+        let columns = like.len();
         let names: Vec<_> = (0..columns).map(|n| format!("_k{n}, ")).collect();
         // JSON has no bytes: they travel as {"x": hex}.
         let value = |n| {
@@ -43,10 +47,12 @@ impl Backend for Sqlite {
         for value in values {
             query = match value {
                 Value::Null => query.bind(None::<i64>),
+                Value::Bool(flag) => query.bind(flag),
                 Value::Int(number) => query.bind(number),
                 Value::Real(number) => query.bind(number),
                 Value::Text(text) => query.bind(text),
                 Value::Bytes(bytes) => query.bind(bytes),
+                Value::Uuid(id) => query.bind(id.as_bytes().to_vec()),
             };
         }
         query.fetch_all(&mut **tx).await.map_err(db)
@@ -65,6 +71,10 @@ impl Backend for Sqlite {
             Part::Int(_) => row.try_get(column).map(Part::Int),
             Part::Text(_) => row.try_get(column).map(Part::Text),
             Part::Bytes(_) => row.try_get(column).map(Part::Bytes),
+            Part::Uuid(_) => row.try_get::<Vec<u8>, _>(column).and_then(|bytes| {
+                let id = Uuid::from_slice(&bytes).map_err(|error| sqlx::Error::Decode(error.into()))?;
+                Ok(Part::Uuid(id))
+            }),
         }
         .map_err(db)
     }

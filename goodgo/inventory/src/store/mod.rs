@@ -24,6 +24,7 @@ pub(crate) const LINE: Line = Line {
         name: "inventory",
         sql: include_str!("../../migrations/sqlite/0001_inventory.sql"),
     }],
+    postgres: &[],
 };
 
 /// Quantities by product, in the order in which rows are locked.

@@ -32,6 +32,7 @@ pub const LINE: Line = Line {
         name: "read_model",
         sql: include_str!("../../migrations/read_model/sqlite/0001_read_model.sql"),
     }],
+    postgres: &[],
 };
 
 /// All projections under one checkpoint, in the order that they need: sales are counted from the rows of orders.

@@ -18,6 +18,7 @@ pub(crate) use sqlite::Store;
 pub(crate) const LINE: MigrationLine = MigrationLine {
     name: "order",
     sqlite: &[Migration { version: 1, name: "order", sql: include_str!("../../migrations/sqlite/0001_order.sql") }],
+    postgres: &[],
 };
 
 /// An order that is to be stored.

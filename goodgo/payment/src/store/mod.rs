@@ -17,6 +17,7 @@ pub(crate) use sqlite::Store;
 pub(crate) const LINE: Line = Line {
     name: "payment",
     sqlite: &[Migration { version: 1, name: "payment", sql: include_str!("../../migrations/sqlite/0001_payment.sql") }],
+    postgres: &[],
 };
 
 /// A payment as it is stored.

@@ -1,0 +1,240 @@
+//! PostgreSQL 14 and later: a bounded pool under READ COMMITTED, every commit flushed by the server.
+//!
+//! Correctness above rests on unique keys, conditional updates and row locks, never on SERIALIZABLE. Each connection
+//! asserts its isolation level, so that a server or role with another default changes nothing.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
+use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Transaction};
+use steadfast_core::Timestamp;
+
+use crate::Error;
+use crate::backend::{Backend, sealed};
+use crate::migrate::{Line, Recorded, compare};
+
+/// The oldest server that is accepted: `server_version_num` of PostgreSQL 14.
+const OLDEST: i32 = 140_000;
+
+/// How a database is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Connections of the pool.
+    pub connections: u32,
+    /// How long a caller waits for a connection of the pool, and for the server to answer at opening.
+    pub acquire_timeout: Duration,
+    /// How long a statement of the pool waits for a row or table lock before it fails and may be tried again.
+    pub lock_timeout: Duration,
+    /// What `pg_stat_activity` shows.
+    pub application_name: String,
+    /// The password, where the URL holds none.
+    pub password: Option<SecretString>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections: 16,
+            acquire_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(5),
+            application_name: "steadfast".to_owned(),
+            password: None,
+        }
+    }
+}
+
+/// A PostgreSQL database: cheap to clone, one pool for all clones.
+#[derive(Clone)]
+pub struct Db(Arc<Inner>);
+
+struct Inner {
+    pool: PgPool,
+    connect: PgConnectOptions,
+    name: String,
+}
+
+impl Db {
+    /// Connects by a URL such as `postgres://user:password@host:5432/database?sslmode=verify-full`, and checks that the
+    /// server is new enough and takes writes.
+    ///
+    /// # Errors
+    /// [`Error::Url`], [`Error::Connect`], [`Error::OldServer`] or [`Error::ReadOnly`]. None of them holds the password.
+    pub async fn open(url: &SecretString, options: Options) -> Result<Self, Error> {
+        let db = Self::lazy(url, options)?;
+        db.check().await?;
+        Ok(db)
+    }
+
+    /// As [`open`](Self::open), without a connection yet: for a process that starts before its database does. What the
+    /// server is told by [`check`](Self::check).
+    pub fn lazy(url: &SecretString, options: Options) -> Result<Self, Error> {
+        let connect = PgConnectOptions::from_str(url.expose_secret()).map_err(|error| Error::Url(blame(&error)))?;
+        let lock_timeout = options.lock_timeout.as_millis().to_string();
+        let connect = match &options.password {
+            Some(password) => connect.password(password.expose_secret()),
+            None => connect,
+        };
+        let connect = connect
+            .application_name(&options.application_name)
+            .statement_cache_capacity(256)
+            .options([("default_transaction_isolation", "read committed"), ("lock_timeout", &lock_timeout)])
+            .disable_statement_logging();
+        let name = format!(
+            "{}:{}/{}",
+            connect.get_host(),
+            connect.get_port(),
+            connect.get_database().unwrap_or_else(|| connect.get_username())
+        );
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections)
+            .acquire_timeout(options.acquire_timeout)
+            .test_before_acquire(false)
+            .connect_lazy_with(connect.clone());
+        Ok(Self(Arc::new(Inner { pool, connect, name })))
+    }
+
+    /// Asks the server whether it can be worked with.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::OldServer`] or [`Error::ReadOnly`].
+    pub async fn check(&self) -> Result<(), Error> {
+        let connect = |source| Error::Connect { database: self.0.name.clone(), source };
+        let (version, read_only): (i32, bool) = sqlx::query_as(
+            "select current_setting('server_version_num')::int, current_setting('transaction_read_only')::bool",
+        )
+        .fetch_one(&self.0.pool)
+        .await
+        .map_err(connect)?;
+        if version < OLDEST {
+            return Err(Error::OldServer {
+                database: self.0.name.clone(),
+                found: version / 10_000,
+                oldest: OLDEST / 10_000,
+            });
+        }
+        if read_only {
+            return Err(Error::ReadOnly { database: self.0.name.clone() });
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction under READ COMMITTED. Dropped without a commit, it is rolled back.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        Ok(self.0.pool.begin().await?)
+    }
+
+    /// The pool: for a statement that is a transaction of its own.
+    pub fn pool(&self) -> &PgPool {
+        &self.0.pool
+    }
+
+    /// A connection of its own, outside the pool, which plans a prepared statement once and for all
+    /// (`plan_cache_mode = force_generic_plan`) and waits for locks without a limit: for a loop that lives as long as
+    /// its process.
+    pub async fn connect(&self) -> Result<PgConnection, Error> {
+        let connect =
+            self.0.connect.clone().options([("plan_cache_mode", "force_generic_plan"), ("lock_timeout", "0")]);
+        PgConnection::connect_with(&connect)
+            .await
+            .map_err(|source| Error::Connect { database: self.0.name.clone(), source })
+    }
+
+    /// The database's own clock, by which leases are counted.
+    pub async fn now(&self) -> Result<Timestamp, Error> {
+        let millis: i64 = sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000)::bigint")
+            .fetch_one(&self.0.pool)
+            .await?;
+        Ok(Timestamp::from_millis(millis))
+    }
+
+    /// `host:port/database`.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether the connections are encrypted whatever the server prefers.
+    pub fn requires_tls(&self) -> bool {
+        matches!(self.0.connect.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull)
+    }
+
+    /// Closes every connection of the pool after its present statement.
+    pub async fn close(&self) {
+        self.0.pool.close().await;
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Db").field(&self.0.name).finish()
+    }
+}
+
+/// What is wrong with a URL, without the URL.
+fn blame(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Configuration(cause) => cause.to_string(),
+        other => other.to_string(),
+    }
+}
+
+impl sealed::Sealed for Db {}
+
+#[async_trait]
+impl Backend for Db {
+    type Sql = Postgres;
+
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        Self::begin(self).await
+    }
+
+    async fn migrate(&self, line: &Line) -> Result<(), Error> {
+        migrate(self, line).await
+    }
+}
+
+const TABLE: &str = "create table if not exists steadfast_migration (
+    line text not null,
+    version integer not null,
+    name text not null,
+    checksum text not null,
+    primary key (line, version)
+)";
+
+/// One process at a time, and none waits for a table longer than the lock timeout: who is in the way is told by the error.
+async fn migrate(db: &Db, line: &Line) -> Result<(), Error> {
+    if line.postgres.is_empty() {
+        return Err(Error::NoMigrations { line: line.name });
+    }
+    let mut tx = db.begin().await?;
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended('steadfast_migration', 0))").execute(&mut *tx).await?;
+    // Only where it is missing: to create it takes a right that a service's role does not need afterwards.
+    let there: bool =
+        sqlx::query_scalar("select to_regclass('steadfast_migration') is not null").fetch_one(&mut *tx).await?;
+    if !there {
+        sqlx::query(TABLE).execute(&mut *tx).await?;
+    }
+    let rows: Vec<(i32, String)> =
+        sqlx::query_as("select version, checksum from steadfast_migration where line = $1 order by version")
+            .bind(line.name)
+            .fetch_all(&mut *tx)
+            .await?;
+    let done: Vec<Recorded> =
+        rows.into_iter().map(|(version, checksum)| (u32::try_from(version).unwrap_or(u32::MAX), checksum)).collect();
+    for (migration, checksum) in compare(db.name(), line.name, line.postgres, &done)? {
+        sqlx::raw_sql(migration.sql).execute(&mut *tx).await?;
+        sqlx::query("insert into steadfast_migration (line, version, name, checksum) values ($1, $2, $3, $4)")
+            .bind(line.name)
+            .bind(i32::try_from(migration.version).unwrap_or(i32::MAX))
+            .bind(migration.name)
+            .bind(checksum)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
