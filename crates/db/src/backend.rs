@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use sqlx::{Database, Transaction};
+use sqlx::{Database, Pool, Transaction};
 
 use crate::{Error, Line};
 
@@ -16,6 +16,12 @@ pub trait Backend: Clone + Debug + Send + Sync + sealed::Sealed + 'static {
 
     /// Begins a transaction that may write. Dropped without a commit, it is rolled back.
     async fn begin(&self) -> Result<Transaction<'static, Self::Sql>, Error>;
+
+    /// The connections for a statement that is a transaction of its own; where they only read, it says so.
+    fn readers(&self) -> &Pool<Self::Sql>;
+
+    /// What an error or a log calls it: a file, or `host:port/database`.
+    fn name(&self) -> String;
 
     /// Brings the database to the newest version of `line`; see [`migrate`](crate::migrate()).
     #[doc(hidden)]

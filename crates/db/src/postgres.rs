@@ -192,6 +192,14 @@ impl Backend for Db {
         Self::begin(self).await
     }
 
+    fn readers(&self) -> &PgPool {
+        self.pool()
+    }
+
+    fn name(&self) -> String {
+        Self::name(self).to_owned()
+    }
+
     async fn migrate(&self, line: &Line) -> Result<(), Error> {
         migrate(self, line).await
     }

@@ -61,6 +61,7 @@ mod error;
 mod etag;
 mod expected;
 mod key;
+pub mod lane;
 mod limiter;
 mod metrics;
 mod replace;

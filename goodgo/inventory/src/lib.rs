@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use axum::Router;
 use steadfast::core::Clock;
-use steadfast::db::{self, Db};
+use steadfast::db;
 use steadfast::host::auth::Verifier;
-use steadfast::idempotency::{Drain, Store as _};
+use steadfast::idempotency::Drain;
 use steadfast::locking::{Etags, Limiter, Quota};
 use steadfast::saga::barrier;
 use steadfast::saga::participant::token;
@@ -34,6 +34,7 @@ use store::{Cause, Store};
 
 pub use error::Error;
 pub use store::OpeningStock;
+pub use store::{Home, Rows};
 
 /// What the orchestrator and the per-call tokens know this service by.
 pub const NAME: &str = "inventory";
@@ -64,22 +65,22 @@ pub struct Config {
     pub updates: Quota,
 }
 
-/// The service; clones share everything.
+/// The service on a database; clones share everything.
 #[derive(Clone, Debug)]
-pub struct Service(Arc<Shared>);
+pub struct Service<B>(Arc<Shared<B>>);
 
 #[derive(Debug)]
-pub(crate) struct Shared {
-    db: Db,
+pub(crate) struct Shared<B> {
+    db: B,
     store: Arc<Store>,
     config: Config,
     limiter: Arc<Limiter>,
     drain: Drain,
 }
 
-impl Service {
+impl<B: Home> Service<B> {
     /// The service on this database, which is brought to the newest version.
-    pub async fn open(db: Db, config: Config) -> Result<Self, Error> {
+    pub async fn open(db: B, config: Config) -> Result<Self, Error> {
         for line in [&store::LINE, &outbox::LINE, &barrier::LINE, &idempotency::LINE] {
             db::migrate(&db, line).await?;
         }
@@ -111,7 +112,7 @@ impl Service {
     /// them, in small steps.
     pub async fn clean(&self) -> Result<(), Error> {
         let shared = &*self.0;
-        let keys = idempotency::Sqlite::new(shared.db.clone(), Arc::clone(&shared.config.clock));
+        let keys = shared.db.keys(Arc::clone(&shared.config.clock));
         while !keys.clean(CLEANING_BATCH).await?.ended {}
         Ok(())
     }

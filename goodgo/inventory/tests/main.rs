@@ -1,8 +1,7 @@
-//! The inventory service over HTTP, on a real database.
+//! The inventory service over HTTP, on real databases.
 #![cfg(test)]
+#![cfg_attr(feature = "postgres", expect(clippy::duplicate_mod, reason = "one suite, once for each backend"))]
 
-mod products;
-mod reservations;
-mod restocks;
-mod stock;
-mod support;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod sqlite;

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Answered, Shop, opening, shop};
+use super::support::{Answered, Shop, opening, shop};
 
 async fn show(shop: &Shop, headers: &[(&str, &str)]) -> Answered {
     shop.user(Method::GET, "/v1/products/a", &[], headers, None).await

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use steadfast::core::{Op, SagaId};
 
-use crate::support::{Call, opening, saga, shop};
+use super::support::{Call, opening, saga, shop};
 
 fn body(id: SagaId, lines: &[(&str, i64)]) -> Value {
     let lines: Vec<Value> = lines.iter().map(|(product, n)| json!({"product": product, "quantity": n})).collect();
@@ -52,7 +52,7 @@ async fn what_is_reserved_is_committed_once() {
     assert_eq!((shop.level("a").await, shop.level("b").await), ((3, 0, 3), (4, 0, 3)));
     assert_eq!(shop.events("stock.reserved.v1").await + shop.events("stock.committed.v1").await, 4);
     let named = "select count(*) from outbox where event_type = 'stock.committed.v1'
-        and headers like '%traceparent%' and headers like '%saga%' and payload ->> 'order_id' is not null";
+        and cast(headers as text) like '%traceparent%' and cast(headers as text) like '%saga%' and payload ->> 'order_id' is not null";
     assert_eq!(shop.count(named).await, 2, "events say whose they are");
     assert_eq!(shop.count("select count(*) from reservation where status = 'committed' and version = 2").await, 1);
     shop.is_whole().await;

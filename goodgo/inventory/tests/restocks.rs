@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::json;
 use steadfast::core::Op;
 
-use crate::support::{Call, opening, saga, shop};
+use super::support::{Call, opening, saga, shop};
 
 fn restock(n: u32, quantity: i64) -> Call {
     Call {

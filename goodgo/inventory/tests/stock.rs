@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use steadfast::core::Op;
 use steadfast::locking::Quota;
 
-use crate::support::{Answered, Call, Shop, opening, saga, shop, shop_with};
+use super::expire;
+use super::support::{Answered, Call, Shop, opening, saga, shop, shop_with};
 
 async fn adjust(shop: &Shop, key: &str, product: &str, quantity: i64) -> Answered {
     let body = json!({"reference": "C536383", "quantity": quantity, "reason": "damaged"});
@@ -129,6 +130,7 @@ async fn keys_that_have_expired_are_removed() {
     shop.service.clean().await.unwrap();
     assert_eq!(shop.count("select count(*) from idempotency_record").await, 1);
     shop.advance(Duration::from_hours(25));
+    expire(&shop.db).await;
     shop.service.clean().await.unwrap();
     assert_eq!(shop.count("select count(*) from idempotency_record").await, 0);
 }

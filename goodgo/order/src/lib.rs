@@ -25,9 +25,9 @@ use std::time::Duration;
 
 use axum::Router;
 use steadfast::core::Clock;
-use steadfast::db::{self, Db};
+use steadfast::db::{self, Backend, Db};
 use steadfast::host::auth::Verifier;
-use steadfast::idempotency::{Drain, Store as _};
+use steadfast::idempotency::Drain;
 use steadfast::locking::{Limiter, Quota};
 use steadfast::saga::barrier;
 use steadfast::saga::participant::token;
@@ -37,6 +37,7 @@ use orchestrator::Orchestrator;
 use store::Store;
 
 pub use error::Error;
+pub use store::Rows;
 
 /// What the orchestrator and the per-call tokens know this service by.
 pub const NAME: &str = "order";
@@ -62,35 +63,35 @@ pub struct Config {
     pub updates: Quota,
     /// Where the orchestrator is: `http://127.0.0.1:8080`.
     pub orchestrator: String,
+    /// Where the keys of users' requests are remembered: in the service's database, or in Redis.
+    pub keys: Arc<dyn idempotency::Store>,
     /// The database of the read model.
     pub read_model: Db,
 }
 
-/// The service; clones share everything.
+/// The service on a database; clones share everything.
 #[derive(Clone, Debug)]
-pub struct Service(Arc<Shared>);
+pub struct Service<B>(Arc<Shared<B>>);
 
 #[derive(Debug)]
-pub(crate) struct Shared {
-    db: Db,
+pub(crate) struct Shared<B> {
+    db: B,
     store: Arc<Store>,
-    keys: Arc<idempotency::Sqlite>,
     orchestrator: Orchestrator,
     config: Config,
     limiter: Arc<Limiter>,
     drain: Drain,
 }
 
-impl Service {
+impl<B: Backend<Sql: Rows>> Service<B> {
     /// The service on these databases, which are brought to the newest version.
-    pub async fn open(db: Db, config: Config) -> Result<Self, Error> {
+    pub async fn open(db: B, config: Config) -> Result<Self, Error> {
         for line in [&store::LINE, &outbox::LINE, &barrier::LINE, &idempotency::LINE] {
             db::migrate(&db, line).await?;
         }
         db::migrate(&config.read_model, &read_model::LINE).await?;
         Ok(Self(Arc::new(Shared {
             store: Arc::new(Store::new()?),
-            keys: Arc::new(idempotency::Sqlite::new(db.clone(), Arc::clone(&config.clock))),
             orchestrator: Orchestrator::new(&config.orchestrator)?,
             limiter: Arc::new(Limiter::new(config.updates)),
             drain: Drain::new(),
@@ -108,7 +109,7 @@ impl Service {
     /// them, in small steps.
     pub async fn clean(&self) -> Result<(), Error> {
         let shared = &*self.0;
-        while !shared.keys.clean(CLEANING_BATCH).await?.ended {}
+        while !shared.config.keys.clean(CLEANING_BATCH).await?.ended {}
         Ok(())
     }
 

@@ -1,8 +1,7 @@
 //! The order service over HTTP, on real databases, with an orchestrator that answers as the test says.
 #![cfg(test)]
+#![cfg_attr(feature = "postgres", expect(clippy::duplicate_mod, reason = "one suite, once for each backend"))]
 
-mod orders;
-mod place;
-mod read_model;
-mod returns;
-mod support;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod sqlite;

@@ -17,7 +17,7 @@ use steadfast::host::serve::{self, Limits};
 use steadfast::locking::Quota;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::{Answered, Shop, line, shop, shop_with};
+use super::support::{Answered, Shop, line, shop, shop_with};
 
 /// What was asked of the orchestrator.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use steadfast::core::{Event, EventId, Timestamp};
 
-use crate::orders::{bought, create};
-use crate::returns::{confirm, record};
-use crate::support::{Shop, line, saga, shop};
+use super::orders::{bought, create};
+use super::returns::{confirm, record};
+use super::support::{Shop, line, saga, shop};
 
 type Row = (Vec<u8>, String, String, String, i64, String, i64);
 

@@ -6,8 +6,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use steadfast::core::Op;
 
-use crate::orders::{bought, create};
-use crate::support::{Call, line, saga, shop};
+use super::orders::{bought, create};
+use super::support::{Call, line, saga, shop};
 
 pub(crate) fn record(n: u32, order: Option<u32>, amount: i64, lines: &[Value]) -> Call {
     let order = order.map_or(Value::Null, |order| saga(order).to_string().into());

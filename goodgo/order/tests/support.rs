@@ -8,20 +8,26 @@ use axum::body::{Body, to_bytes};
 use goodgo_order::{Config, NAME, Service, UPDATES};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
+use sqlx::AssertSqlSafe;
 use steadfast::core::{Op, SagaId, StepKey, Timestamp, header};
+use steadfast::db::Backend;
 use steadfast::host::auth::{Key, Minter, Verifier};
+use steadfast::idempotency::Memory;
 use steadfast::locking::Quota;
 use steadfast::outbox::{self, Hint};
 use steadfast::saga::participant::token::{self, Claims};
-use steadfast_testkit::{SeededClock, TestDb};
+
+use steadfast_testkit::{SeededClock, TestDb, database as of_sqlite};
 use tower::ServiceExt;
+
+use super::{Database, Db, database};
 
 const SECRET: &[u8] = b"a secret of tests, thirty-two bytes or more";
 
 pub(crate) struct Shop {
-    pub(crate) db: TestDb,
+    pub(crate) db: Database,
     pub(crate) read_model: TestDb,
-    pub(crate) service: Service,
+    pub(crate) service: Service<Db>,
     router: Router,
     minter: Minter,
 }
@@ -54,8 +60,8 @@ pub(crate) async fn shop() -> Shop {
 }
 
 pub(crate) async fn shop_with(orchestrator: &str, updates: Quota) -> Shop {
-    let read_model = steadfast_testkit::database().await;
-    let db = steadfast_testkit::database().await;
+    let read_model = of_sqlite().await;
+    let db = database().await;
     let clock = Arc::new(SeededClock::new(Timestamp::from_millis(1_800_000_000_000)));
     let verifier =
         Verifier::new("issuer", "goodgo", [Key::hs256("k", SECRET).unwrap()], Arc::<SeededClock>::clone(&clock))
@@ -68,6 +74,7 @@ pub(crate) async fn shop_with(orchestrator: &str, updates: Quota) -> Shop {
         hint: Hint::new(),
         updates,
         orchestrator: orchestrator.to_owned(),
+        keys: Arc::new(Memory::new(Arc::<SeededClock>::clone(&clock))),
         read_model: read_model.clone(),
     };
     let service = Service::open(db.clone(), config).await.unwrap();
@@ -137,21 +144,23 @@ impl Shop {
     }
 
     pub(crate) async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(self.db.readers()).await.unwrap()
+        // Sums have other types than what is summed, and not the same in both databases.
+        let sql = AssertSqlSafe(format!("select cast(({sql}) as bigint)"));
+        sqlx::query_scalar(sql).fetch_one(Backend::readers(&*self.db)).await.unwrap()
     }
 
     /// How many events there are of a type.
     pub(crate) async fn events(&self, event_type: &str) -> i64 {
-        sqlx::query_scalar("select count(*) from outbox where event_type = ?")
+        sqlx::query_scalar("select count(*) from outbox where event_type = $1")
             .bind(event_type)
-            .fetch_one(self.db.readers())
+            .fetch_one(Backend::readers(&*self.db))
             .await
             .unwrap()
     }
 
     /// Numbers without gaps, one event for each version, and claims that are the sum of their returns.
     pub(crate) async fn is_whole(&self) {
-        assert_eq!(outbox::verify(&self.db).await.unwrap(), []);
+        assert_eq!(outbox::Outbox::from((*self.db).clone()).verify().await.unwrap(), []);
         let silent = "select (select coalesce(sum(version), 0) from orders)
             + (select coalesce(sum(version), 0) from returns) - (select count(*) from outbox)";
         assert_eq!(self.count(silent).await, 0, "one event for each version");

@@ -1,7 +1,7 @@
-//! The payment service over HTTP, on a real database.
+//! The payment service over HTTP, on real databases.
 #![cfg(test)]
+#![cfg_attr(feature = "postgres", expect(clippy::duplicate_mod, reason = "one suite, once for each backend"))]
 
-mod adjustments;
-mod payments;
-mod refunds;
-mod support;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod sqlite;

@@ -4,8 +4,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use steadfast::core::Op;
 
-use crate::payments::capture;
-use crate::support::{Call, saga, shop};
+use super::payments::capture;
+use super::support::{Call, saga, shop};
 
 fn refund(n: u32, order: Option<u32>, amount: i64) -> Call {
     let order = order.map_or(Value::Null, |order| saga(order).to_string().into());

@@ -2,6 +2,7 @@
 
 #[path = "../conformance.rs"]
 mod conformance;
+mod lane;
 
 use std::time::Duration;
 

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::Transaction;
 use steadfast::core::{Problem, header, problem};
-use steadfast::db::tx::Tx;
 use steadfast::host::json;
 use steadfast::host::problem::Reply;
 use steadfast::idempotency::{Answer, Transactional};
@@ -21,7 +21,7 @@ use super::guard::Named;
 use super::products::not_found;
 use crate::stock::Move;
 use crate::store::{Cause, Moved, Store};
-use crate::{Error, Shared};
+use crate::{Error, Home, Rows, Shared};
 
 /// The longest reference and reason.
 const TEXT_MAX: usize = 200;
@@ -37,9 +37,9 @@ struct Adjustment {
 }
 
 /// `POST /v1/stock/{product}/adjustments`
-pub(crate) async fn adjust(
-    State(shared): State<Arc<Shared>>,
-    Extension(once): Extension<Transactional>,
+pub(crate) async fn adjust<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
+    Extension(once): Extension<Transactional<B>>,
     Named(product): Named,
     headers: HeaderMap,
     body: Bytes,
@@ -60,7 +60,13 @@ pub(crate) async fn adjust(
     Ok(response.map(Body::new))
 }
 
-async fn book(store: &Store, tx: &mut Tx, product: &str, quantity: i64, cause: &Cause) -> Result<Answer, Error> {
+async fn book<DB: Rows>(
+    store: &Store,
+    tx: &mut Transaction<'_, DB>,
+    product: &str,
+    quantity: i64,
+    cause: &Cause,
+) -> Result<Answer, Error> {
     let movement = if quantity < 0 { Move::WriteOff } else { Move::Find };
     let one = [(product.to_owned(), quantity.abs())].into();
     match store.shift(tx, movement, &one, cause).await? {

@@ -16,20 +16,21 @@ use axum::routing::{MethodRouter, get, post, put};
 use steadfast::host::{auth, problem, trace};
 use steadfast::idempotency::{Scope, TransactionalLayer};
 
-use crate::Shared;
+use crate::{Home, Shared};
 
 /// All routes. Saga calls carry their own bearer and are guarded by the barrier; users' requests are authenticated, then
 /// permitted, then looked up by their key, then limited: a replay costs no one's limit.
-pub(crate) fn router(shared: &Arc<Shared>) -> Router {
+pub(crate) fn router<B: Home>(shared: &Arc<Shared<B>>) -> Router {
     let saga = Router::new()
-        .route("/saga/reservations", post(reservations::reserve))
-        .route("/saga/reservations/release", post(reservations::release))
-        .route("/saga/reservations/commit", post(reservations::commit))
-        .route("/saga/restocks", post(restocks::restock));
-    let edit = guarded(shared, put(products::edit), "product.edit", "PUT /v1/products/{product}");
-    let adjust = guarded(shared, post(adjustments::adjust), "stock.adjust", "POST /v1/stock/{product}/adjustments");
+        .route("/saga/reservations", post(reservations::reserve::<B>))
+        .route("/saga/reservations/release", post(reservations::release::<B>))
+        .route("/saga/reservations/commit", post(reservations::commit::<B>))
+        .route("/saga/restocks", post(restocks::restock::<B>));
+    let edit = guarded(shared, put(products::edit::<B>), "product.edit", "PUT /v1/products/{product}");
+    let adjust =
+        guarded(shared, post(adjustments::adjust::<B>), "stock.adjust", "POST /v1/stock/{product}/adjustments");
     let public = Router::new()
-        .route("/v1/products/{product}", edit.merge(get(products::show)))
+        .route("/v1/products/{product}", edit.merge(get(products::show::<B>)))
         .route("/v1/stock/{product}/adjustments", adjust)
         .route_layer(from_fn_with_state(shared.config.verifier.clone(), auth::authenticate));
     let router = saga.merge(public).with_state(Arc::clone(shared));
@@ -37,12 +38,12 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
 }
 
 /// A route that changes something. Its effects lie in one database, so the record of the key is written with them.
-fn guarded(
-    shared: &Arc<Shared>,
-    route: MethodRouter<Arc<Shared>>,
+fn guarded<B: Home>(
+    shared: &Arc<Shared<B>>,
+    route: MethodRouter<Arc<Shared<B>>>,
     permission: &'static str,
     scope: &str,
-) -> MethodRouter<Arc<Shared>> {
+) -> MethodRouter<Arc<Shared<B>>> {
     let clock = Arc::clone(&shared.config.clock);
     let once = TransactionalLayer::new(shared.db.clone(), clock, Scope::new(scope)).drain(&shared.drain);
     route

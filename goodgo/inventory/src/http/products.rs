@@ -11,6 +11,7 @@ use http::header::ETAG;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
+use sqlx::Transaction;
 use steadfast::core::{Principal, Problem, header, problem};
 use steadfast::host::json::{self, Json};
 use steadfast::host::problem::Reply;
@@ -19,7 +20,7 @@ use steadfast::locking::{Error as LockingError, Expected, Star, Subject, Version
 
 use super::guard::Named;
 use crate::store::{Cause, Product, Store};
-use crate::{Error, Shared};
+use crate::{Error, Home, Rows, Shared};
 
 /// The longest description.
 const DESCRIPTION_MAX: usize = 200;
@@ -32,12 +33,12 @@ struct Edit {
 }
 
 /// `GET /v1/products/{product}`
-pub(crate) async fn show(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn show<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
     Named(product): Named,
     headers: HeaderMap,
 ) -> Result<Response, Reply> {
-    let found = shared.store.product(&shared.db, &product).await.map_err(|error| Reply::of(&error))?;
+    let found = find(&shared.db, &product).await.map_err(|error| Reply::of(&error))?;
     let found = found.ok_or_else(|| not_found(&product))?;
     let (subject, version) = (Subject::new("product", &product), Version::from_stored(found.version));
     let mut response = if shared.config.etags.not_modified(&headers, &subject, version) {
@@ -49,12 +50,18 @@ pub(crate) async fn show(
     Ok(response)
 }
 
+async fn find<B: Home>(db: &B, product: &str) -> Result<Option<Product>, Error> {
+    let mut connection = db.readers().acquire().await?;
+    let row = B::Sql::read_product(&mut connection, product).await?;
+    Ok(row.map(|(code, description, price, version)| Product { code, description, price, version }))
+}
+
 /// `PUT /v1/products/{product}` with `If-Match`: the edit, its event and the record of its key in one transaction. It is
 /// never repeated by the server: who was too late must see what has changed.
-pub(crate) async fn edit(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn edit<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
     Extension(principal): Extension<Principal>,
-    Extension(once): Extension<Transactional>,
+    Extension(once): Extension<Transactional<B>>,
     Named(product): Named,
     headers: HeaderMap,
     body: Bytes,
@@ -84,9 +91,9 @@ pub(crate) async fn edit(
     Ok(response.map(Body::new))
 }
 
-async fn save(
+async fn save<DB: Rows>(
     store: &Store,
-    tx: &mut steadfast::db::tx::Tx,
+    tx: &mut Transaction<'_, DB>,
     wanted: &Product,
     expected: Expected,
     cause: &Cause,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use steadfast::db::tx::Tx;
+use sqlx::Transaction;
 use steadfast::host::problem::Reply;
 use steadfast::locking::{Loser, Reason};
 use steadfast::saga::barrier::{Answer, Route};
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::step::{self, Step, refuse};
 use crate::stock::{Line, Move, by_product};
 use crate::store::{Cause, Moved};
-use crate::{Error, Shared};
+use crate::{Error, Home, Rows, Shared};
 
 const SCOPE: &str = "order.place";
 
@@ -33,8 +33,8 @@ pub(crate) struct Settle {
 }
 
 /// `POST /saga/reservations`: all lines or none.
-pub(crate) async fn reserve(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn reserve<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -44,7 +44,7 @@ pub(crate) async fn reserve(
     .await
 }
 
-async fn hold(tx: &mut Tx, step: &Step<Reserve>) -> Result<Answer, Error> {
+async fn hold<DB: Rows>(tx: &mut Transaction<'_, DB>, step: &Step<Reserve>) -> Result<Answer, Error> {
     let Step { store, cause, input: Reserve { order_id, lines } } = step;
     let quantities = match by_product(lines) {
         Ok(quantities) => quantities,
@@ -70,8 +70,8 @@ fn out_of_stock(losers: &[Loser]) -> steadfast::core::Problem {
 }
 
 /// `POST /saga/reservations/release`: takes the reservation back.
-pub(crate) async fn release(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn release<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -82,8 +82,8 @@ pub(crate) async fn release(
 }
 
 /// `POST /saga/reservations/commit`: the goods leave.
-pub(crate) async fn commit(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn commit<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -93,7 +93,12 @@ pub(crate) async fn commit(
     .await
 }
 
-async fn settle(tx: &mut Tx, step: &Step<Settle>, movement: Move, status: &'static str) -> Result<Answer, Error> {
+async fn settle<DB: Rows>(
+    tx: &mut Transaction<'_, DB>,
+    step: &Step<Settle>,
+    movement: Move,
+    status: &'static str,
+) -> Result<Answer, Error> {
     let Step { store, cause, input: Settle { order_id } } = step;
     let cause = Cause { order_id: Some(*order_id), ..cause.clone() };
     store.settle(tx, *order_id, movement, status, &cause).await?;

@@ -7,8 +7,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
+use sqlx::Transaction;
 use steadfast::core::problem;
-use steadfast::db::tx::Tx;
 use steadfast::host::problem::Reply;
 use steadfast::saga::barrier::{Answer, Route};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::step::{self, Step};
 use crate::stock::{Line, by_product};
 use crate::store::Cause;
-use crate::{Error, Shared};
+use crate::{Error, Home, Rows, Shared};
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Restock {
@@ -25,8 +25,8 @@ pub(crate) struct Restock {
 }
 
 /// `POST /saga/restocks`: all of it, whatever it is.
-pub(crate) async fn restock(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn restock<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -36,7 +36,7 @@ pub(crate) async fn restock(
     .await
 }
 
-async fn take_back(tx: &mut Tx, step: &Step<Restock>) -> Result<Answer, Error> {
+async fn take_back<DB: Rows>(tx: &mut Transaction<'_, DB>, step: &Step<Restock>) -> Result<Answer, Error> {
     let Step { store, cause, input: Restock { return_id, lines } } = step;
     let quantities = match by_product(lines) {
         Ok(quantities) => quantities,

@@ -1,6 +1,7 @@
 //! What the service keeps. Above a backend's file nobody knows which backend it is.
 
-mod sqlite;
+mod rows;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,8 @@ use steadfast::locking::Loser;
 use steadfast::saga::participant::call::Call;
 use uuid::Uuid;
 
-pub(crate) use sqlite::Store;
+pub use rows::{Home, Rows};
+pub(crate) use tables::Store;
 
 /// The service's own tables.
 pub(crate) const LINE: Line = Line {
@@ -24,7 +26,11 @@ pub(crate) const LINE: Line = Line {
         name: "inventory",
         sql: include_str!("../../migrations/sqlite/0001_inventory.sql"),
     }],
-    postgres: &[],
+    postgres: &[Migration {
+        version: 1,
+        name: "inventory",
+        sql: include_str!("../../migrations/postgres/0001_inventory.sql"),
+    }],
 };
 
 /// Quantities by product, in the order in which rows are locked.
@@ -57,7 +63,7 @@ pub struct OpeningStock {
 
 /// Why something happens, and when: what events and bookings say beside the change itself.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cause {
+pub struct Cause {
     pub(crate) saga: Option<SagaId>,
     pub(crate) traceparent: Option<String>,
     pub(crate) order_id: Option<Uuid>,

@@ -16,29 +16,30 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 use http::HeaderName;
+use steadfast::db::Backend;
 use steadfast::host::{auth, problem, trace};
-use steadfast::idempotency::{IdempotencyLayer, OnAmbiguous, Scope, Store};
+use steadfast::idempotency::{IdempotencyLayer, OnAmbiguous, Scope};
 
-use crate::Shared;
+use crate::{Rows, Shared};
 
 /// All routes. Saga calls carry their own bearer and are guarded by the barrier; users' requests are authenticated, then
 /// permitted, then looked up by their key, then limited: a replay costs no one's limit.
-pub(crate) fn router(shared: &Arc<Shared>) -> Router {
+pub(crate) fn router<B: Backend<Sql: Rows>>(shared: &Arc<Shared<B>>) -> Router {
     let saga = Router::new()
-        .route("/saga/orders", post(saga_orders::create))
-        .route("/saga/orders/cancel", post(saga_orders::cancel))
-        .route("/saga/orders/confirm", post(saga_orders::confirm))
-        .route("/saga/returns", post(saga_returns::create))
-        .route("/saga/returns/cancel", post(saga_returns::cancel))
-        .route("/saga/returns/confirm", post(saga_returns::confirm));
-    let place = guarded(shared, post(place_order::place), "order.place", "POST /v1/orders");
-    let take_back = guarded(shared, post(return_order::take_back), "order.return", "POST /v1/returns");
+        .route("/saga/orders", post(saga_orders::create::<B>))
+        .route("/saga/orders/cancel", post(saga_orders::cancel::<B>))
+        .route("/saga/orders/confirm", post(saga_orders::confirm::<B>))
+        .route("/saga/returns", post(saga_returns::create::<B>))
+        .route("/saga/returns/cancel", post(saga_returns::cancel::<B>))
+        .route("/saga/returns/confirm", post(saga_returns::confirm::<B>));
+    let place = guarded(shared, post(place_order::place::<B>), "order.place", "POST /v1/orders");
+    let take_back = guarded(shared, post(return_order::take_back::<B>), "order.return", "POST /v1/returns");
     let public = Router::new()
         .route("/v1/orders", place)
         .route("/v1/returns", take_back)
-        .route("/v1/orders/{id}", get(queries::order))
-        .route("/v1/sales", get(queries::sales))
-        .route("/v1/stock-view/{product}", get(queries::stock))
+        .route("/v1/orders/{id}", get(queries::order::<B>))
+        .route("/v1/sales", get(queries::sales::<B>))
+        .route("/v1/stock-view/{product}", get(queries::stock::<B>))
         .route_layer(from_fn_with_state(shared.config.verifier.clone(), auth::authenticate));
     let router = saga.merge(public).with_state(Arc::clone(shared));
     problem::with_fallbacks(router).layer(from_fn(trace::request))
@@ -46,14 +47,13 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
 
 /// A route that starts a saga. No transaction can span the call, so the key is claimed first and the answer stored last;
 /// when nobody knows whether the call was heard, it is made again, under the same saga key.
-fn guarded(
-    shared: &Arc<Shared>,
-    route: MethodRouter<Arc<Shared>>,
+fn guarded<B: Backend<Sql: Rows>>(
+    shared: &Arc<Shared<B>>,
+    route: MethodRouter<Arc<Shared<B>>>,
     permission: &'static str,
     scope: &str,
-) -> MethodRouter<Arc<Shared>> {
-    let keys: Arc<dyn Store> = Arc::<steadfast::idempotency::Sqlite>::clone(&shared.keys);
-    let once = IdempotencyLayer::new(keys, Scope::new(scope))
+) -> MethodRouter<Arc<Shared<B>>> {
+    let once = IdempotencyLayer::new(Arc::clone(&shared.config.keys), Scope::new(scope))
         .on_ambiguous(OnAmbiguous::Retry)
         .replay_headers([HeaderName::from_static("preference-applied")])
         .drain(&shared.drain);

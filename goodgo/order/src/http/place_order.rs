@@ -10,12 +10,13 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 use steadfast::core::{Principal, problem};
+use steadfast::db::Backend;
 use steadfast::host::problem::Reply;
 use steadfast::idempotency::Context;
 
 use super::start::{Asked, derive, invalid, parse, start};
-use crate::Shared;
 use crate::order::{self, Fault, Line};
+use crate::{Rows, Shared};
 
 /// The longest card token.
 const CARD_MAX: usize = 64;
@@ -32,8 +33,8 @@ struct PlaceOrder {
 }
 
 /// The handler.
-pub(crate) async fn place(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn place<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
     Extension(principal): Extension<Principal>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
@@ -64,5 +65,5 @@ pub(crate) async fn place(
     });
     let location = format!("/v1/orders/{id}");
     let asked = Asked { definition: "place_order", id_name: "order_id", id, location: Some(&location) };
-    Ok(start(&shared, asked, &context, &headers, &input).await)
+    Ok(start(&shared.orchestrator, asked, &context, &headers, &input).await)
 }

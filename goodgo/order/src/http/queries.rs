@@ -7,6 +7,7 @@ use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use steadfast::core::{Problem, problem};
+use steadfast::db::Backend;
 use steadfast::host::json::Json;
 use steadfast::host::problem::Reply;
 use time::OffsetDateTime;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use super::guard::Named;
 use crate::read_model::{self, order as find_order};
-use crate::{Error, Shared};
+use crate::{Error, Rows, Shared};
 
 /// Which day.
 #[derive(Debug, Deserialize)]
@@ -24,7 +25,10 @@ pub(crate) struct Day {
 }
 
 /// `GET /v1/orders/{id}`
-pub(crate) async fn order(State(shared): State<Arc<Shared>>, Named(id): Named) -> Result<Json<Value>, Reply> {
+pub(crate) async fn order<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
+    Named(id): Named,
+) -> Result<Json<Value>, Reply> {
     let not_found = || {
         problem::NOT_FOUND
             .with("no such order is known yet: one that was just placed is shown in a moment; check its id")
@@ -40,8 +44,8 @@ pub(crate) async fn order(State(shared): State<Arc<Shared>>, Named(id): Named) -
 }
 
 /// `GET /v1/sales?day=2010-12-01`
-pub(crate) async fn sales(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn sales<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
     query: Result<Query<Day>, QueryRejection>,
 ) -> Result<Json<Value>, Reply> {
     let day = query.ok().and_then(|Query(Day { day })| day).filter(|day| is_day(day)).ok_or_else(bad_day)?;
@@ -50,7 +54,10 @@ pub(crate) async fn sales(
 }
 
 /// `GET /v1/stock-view/{product}`
-pub(crate) async fn stock(State(shared): State<Arc<Shared>>, Named(product): Named) -> Result<Json<Value>, Reply> {
+pub(crate) async fn stock<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
+    Named(product): Named,
+) -> Result<Json<Value>, Reply> {
     let found = read_model::stock_of(&shared.config.read_model, &product).await.map_err(|error| Reply::of(&error))?;
     let found = found.ok_or_else(|| problem::NOT_FOUND.with("no stock of this product is known: check its code"))?;
     Ok(Json(json!(found)))

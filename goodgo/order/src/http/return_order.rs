@@ -10,14 +10,15 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 use steadfast::core::Principal;
+use steadfast::db::Backend;
 use steadfast::host::problem::Reply;
 use steadfast::idempotency::Context;
 use uuid::Uuid;
 
 use super::start::{Asked, derive, invalid, parse, start};
-use crate::Shared;
 use crate::order::{self, Fault, Line};
 use crate::returns;
+use crate::{Rows, Shared};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,8 +34,8 @@ struct ReturnOrder {
 }
 
 /// The handler.
-pub(crate) async fn take_back(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn take_back<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
     Extension(principal): Extension<Principal>,
     Extension(context): Extension<Context>,
     headers: HeaderMap,
@@ -59,5 +60,5 @@ pub(crate) async fn take_back(
     // The order that it belongs to shows what was returned; a return alone has no page of its own.
     let location = asked.order_id.map(|order_id| format!("/v1/orders/{order_id}"));
     let asked = Asked { definition: "return_order", id_name: "return_id", id, location: location.as_deref() };
-    Ok(start(&shared, asked, &context, &headers, &input).await)
+    Ok(start(&shared.orchestrator, asked, &context, &headers, &input).await)
 }

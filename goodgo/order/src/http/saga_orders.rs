@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
-use steadfast::db::tx::Tx;
+use sqlx::Transaction;
+use steadfast::db::Backend;
 use steadfast::host::problem::Reply;
 use steadfast::saga::barrier::{Answer, Route};
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::step::{self, Step, refuse};
 use crate::order::{self, Line, Status};
 use crate::store::NewOrder;
-use crate::{Error, Shared};
+use crate::{Error, Rows, Shared};
 
 const SCOPE: &str = "order.place";
 
@@ -37,8 +38,8 @@ pub(crate) struct Named {
 }
 
 /// `POST /saga/orders`
-pub(crate) async fn create(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn create<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -48,7 +49,7 @@ pub(crate) async fn create(
     .await
 }
 
-async fn write(tx: &mut Tx, step: &Step<Create>) -> Result<Answer, Error> {
+async fn write<DB: Rows>(tx: &mut Transaction<'_, DB>, step: &Step<Create>) -> Result<Answer, Error> {
     let Step { store, cause, input } = step;
     let placed_at = match order::moment("placed_at", &input.placed_at) {
         Ok(placed_at) => placed_at,
@@ -79,8 +80,8 @@ async fn write(tx: &mut Tx, step: &Step<Create>) -> Result<Answer, Error> {
 }
 
 /// `POST /saga/orders/cancel`
-pub(crate) async fn cancel(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn cancel<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -91,8 +92,8 @@ pub(crate) async fn cancel(
 }
 
 /// `POST /saga/orders/confirm`
-pub(crate) async fn confirm(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn confirm<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -104,8 +105,8 @@ pub(crate) async fn confirm(
 
 /// Reads, decides, and writes under the version that was read. Both steps follow the creation of the order here, and each
 /// runs once, so an order that is missing or cannot move is a contradiction.
-async fn move_on(
-    tx: &mut Tx,
+async fn move_on<DB: Rows>(
+    tx: &mut Transaction<'_, DB>,
     step: &Step<Named>,
     rule: fn(Status) -> Option<Status>,
     event_type: &'static str,

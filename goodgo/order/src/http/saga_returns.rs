@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
-use steadfast::db::tx::Tx;
+use sqlx::Transaction;
+use steadfast::db::Backend;
 use steadfast::host::problem::Reply;
 use steadfast::saga::barrier::{Answer, Route};
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use super::step::{self, Step, refuse};
 use crate::order::{self, Line};
 use crate::returns::{self, Status};
 use crate::store::NewReturn;
-use crate::{Error, Shared};
+use crate::{Error, Rows, Shared};
 
 const SCOPE: &str = "order.return";
 
@@ -38,8 +39,8 @@ pub(crate) struct Named {
 }
 
 /// `POST /saga/returns`: never more money and never more goods come back than went out.
-pub(crate) async fn create(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn create<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -49,7 +50,7 @@ pub(crate) async fn create(
     .await
 }
 
-async fn write(tx: &mut Tx, step: &Step<Create>) -> Result<Answer, Error> {
+async fn write<DB: Rows>(tx: &mut Transaction<'_, DB>, step: &Step<Create>) -> Result<Answer, Error> {
     let Step { store, cause, input } = step;
     let checked = order::moment("placed_at", &input.placed_at)
         .and_then(|moment| returns::check_amount(input.amount, &input.lines).map(|()| moment));
@@ -86,8 +87,8 @@ async fn write(tx: &mut Tx, step: &Step<Create>) -> Result<Answer, Error> {
 }
 
 /// `POST /saga/returns/cancel`
-pub(crate) async fn cancel(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn cancel<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -98,8 +99,8 @@ pub(crate) async fn cancel(
 }
 
 /// `POST /saga/returns/confirm`
-pub(crate) async fn confirm(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn confirm<B: Backend<Sql: Rows>>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -110,7 +111,12 @@ pub(crate) async fn confirm(
 }
 
 /// As for orders: each step runs once, after the return was recorded here, so one that cannot move is a contradiction.
-async fn move_on(tx: &mut Tx, step: &Step<Named>, after: Status, event_type: &'static str) -> Result<Answer, Error> {
+async fn move_on<DB: Rows>(
+    tx: &mut Transaction<'_, DB>,
+    step: &Step<Named>,
+    after: Status,
+    event_type: &'static str,
+) -> Result<Answer, Error> {
     let Step { store, cause, input: Named { return_id } } = step;
     let before = store.find_return(tx, *return_id).await?;
     if before.status != Status::Recorded {

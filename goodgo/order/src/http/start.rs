@@ -16,8 +16,7 @@ use steadfast::idempotency::{Context, ResponseExt};
 use steadfast::locking::refuse_version_in_body;
 use uuid::Uuid;
 
-use crate::Shared;
-use crate::orchestrator::{Answer, Failure, Saga, Start};
+use crate::orchestrator::{Answer, Failure, Orchestrator, Saga, Start};
 use crate::order::Fault;
 
 /// The longest that a client may wait for a saga's end.
@@ -55,7 +54,7 @@ pub(crate) fn invalid(fault: &Fault) -> Problem {
 /// Starts the saga and answers: 202 while it runs; with `Prefer: wait`, 201 when it is completed and 200 when it ended
 /// otherwise.
 pub(crate) async fn start(
-    shared: &Shared,
+    orchestrator: &Orchestrator,
     asked: Asked<'_>,
     context: &Context,
     caller: &HeaderMap,
@@ -64,7 +63,7 @@ pub(crate) async fn start(
     let wait = wait(caller);
     let key = context.key(asked.definition);
     let start = Start { definition: asked.definition, key: &key, caller, wait, input };
-    match shared.orchestrator.start(&start).await {
+    match orchestrator.start(&start).await {
         Ok(Answer::Saga(saga)) => told(asked, saga, wait),
         Ok(Answer::Refused { status, retry_after, problem }) => passed_on(status, retry_after, problem),
         Err(failure) => failed(&failure),

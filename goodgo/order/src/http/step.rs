@@ -7,15 +7,16 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::de::DeserializeOwned;
+use sqlx::Transaction;
 use steadfast::core::{Problem, problem};
-use steadfast::db::tx::Tx;
+use steadfast::db::Backend;
 use steadfast::host::json;
 use steadfast::host::problem::Reply;
 use steadfast::saga::barrier::{self, Answer, BoxFuture, Route};
 use steadfast::saga::participant::call::Call;
 
 use crate::store::{Cause, Store};
-use crate::{Error, NAME, Shared};
+use crate::{Error, NAME, Rows, Shared};
 
 /// What a step works with.
 #[derive(Debug)]
@@ -26,16 +27,17 @@ pub(crate) struct Step<I> {
 }
 
 /// Answers one call: the stored answer, or `work` with the barrier's row in one transaction.
-pub(crate) async fn run<I, F>(
-    shared: &Shared,
+pub(crate) async fn run<B, I, F>(
+    shared: &Shared<B>,
     headers: &HeaderMap,
     body: &Bytes,
     (scope, route): (&'static str, Route),
     work: F,
 ) -> Result<Response, Reply>
 where
+    B: Backend<Sql: Rows>,
     I: DeserializeOwned,
-    F: for<'t> Fn(&'t mut Tx, Arc<Step<I>>) -> BoxFuture<'t, Result<Answer, Error>>,
+    F: for<'t> Fn(&'t mut Transaction<'static, B::Sql>, Arc<Step<I>>) -> BoxFuture<'t, Result<Answer, Error>>,
 {
     let now = shared.config.clock.now();
     let call = Call::from_headers(headers, &shared.config.call_key, NAME, scope, now)?;

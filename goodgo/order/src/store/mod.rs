@@ -1,6 +1,7 @@
 //! What the service keeps. Above a backend's file nobody knows which backend it is.
 
-mod sqlite;
+mod rows;
+mod tables;
 
 use serde_json::Value;
 use steadfast::core::{NewEvent, SagaId, Timestamp};
@@ -12,18 +13,19 @@ use uuid::Uuid;
 use crate::order::{self, Line};
 use crate::returns;
 
-pub(crate) use sqlite::Store;
+pub use rows::Rows;
+pub(crate) use tables::Store;
 
 /// The service's own tables.
 pub(crate) const LINE: MigrationLine = MigrationLine {
     name: "order",
     sqlite: &[Migration { version: 1, name: "order", sql: include_str!("../../migrations/sqlite/0001_order.sql") }],
-    postgres: &[],
+    postgres: &[Migration { version: 1, name: "order", sql: include_str!("../../migrations/postgres/0001_order.sql") }],
 };
 
 /// An order that is to be stored.
 #[derive(Clone, Debug)]
-pub(crate) struct NewOrder<'a> {
+pub struct NewOrder<'a> {
     pub(crate) id: Uuid,
     pub(crate) order_no: &'a str,
     pub(crate) customer: &'a str,
@@ -45,7 +47,7 @@ pub(crate) struct StoredOrder {
 
 /// A return that is to be stored.
 #[derive(Clone, Debug)]
-pub(crate) struct NewReturn<'a> {
+pub struct NewReturn<'a> {
     pub(crate) id: Uuid,
     pub(crate) return_no: &'a str,
     pub(crate) order_id: Option<Uuid>,

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::Transaction;
 use steadfast::core::{Problem, header, problem};
-use steadfast::db::tx::Tx;
 use steadfast::host::json;
 use steadfast::host::problem::Reply;
 use steadfast::idempotency::{Answer, Transactional};
@@ -19,7 +19,7 @@ use steadfast::locking::refuse_version_in_body;
 
 use super::guard::Named;
 use crate::store::{Cause, Entry, Store};
-use crate::{Error, Shared};
+use crate::{Error, Home, Rows, Shared};
 
 /// The longest reference and reason.
 const TEXT_MAX: usize = 200;
@@ -39,9 +39,9 @@ struct Adjustment {
 }
 
 /// `POST /v1/accounts/{customer}/adjustments`: the booking, its event and the record of its key in one transaction.
-pub(crate) async fn adjust(
-    State(shared): State<Arc<Shared>>,
-    Extension(once): Extension<Transactional>,
+pub(crate) async fn adjust<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
+    Extension(once): Extension<Transactional<B>>,
     Named(customer): Named,
     headers: HeaderMap,
     body: Bytes,
@@ -62,9 +62,9 @@ pub(crate) async fn adjust(
     Ok(response.map(Body::new))
 }
 
-async fn book(
+async fn book<DB: Rows>(
     store: &Store,
-    tx: &mut Tx,
+    tx: &mut Transaction<'_, DB>,
     customer: &str,
     adjustment: &Adjustment,
     cause: &Cause,

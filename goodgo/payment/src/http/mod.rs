@@ -15,19 +15,19 @@ use axum::routing::{MethodRouter, get, post};
 use steadfast::host::{auth, problem, trace};
 use steadfast::idempotency::{Scope, TransactionalLayer};
 
-use crate::Shared;
+use crate::{Home, Shared};
 
 /// All routes. Saga calls carry their own bearer and are guarded by the barrier; users' requests are authenticated, then
 /// permitted, then looked up by their key, then limited: a replay costs no one's limit.
-pub(crate) fn router(shared: &Arc<Shared>) -> Router {
+pub(crate) fn router<B: Home>(shared: &Arc<Shared<B>>) -> Router {
     let saga = Router::new()
-        .route("/saga/payments", post(payments::capture))
-        .route("/saga/payments/refund", post(payments::void))
-        .route("/saga/refunds", post(refunds::refund));
+        .route("/saga/payments", post(payments::capture::<B>))
+        .route("/saga/payments/refund", post(payments::void::<B>))
+        .route("/saga/refunds", post(refunds::refund::<B>));
     let adjust =
-        guarded(shared, post(adjustments::adjust), "payment.adjust", "POST /v1/accounts/{customer}/adjustments");
+        guarded(shared, post(adjustments::adjust::<B>), "payment.adjust", "POST /v1/accounts/{customer}/adjustments");
     let public = Router::new()
-        .route("/v1/payments/{order_id}", get(payments::show))
+        .route("/v1/payments/{order_id}", get(payments::show::<B>))
         .route("/v1/accounts/{customer}/adjustments", adjust)
         .route_layer(from_fn_with_state(shared.config.verifier.clone(), auth::authenticate));
     let router = saga.merge(public).with_state(Arc::clone(shared));
@@ -36,12 +36,12 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
 
 /// A route that changes something. Its effects lie in one database, so the record of the key is written with them: the
 /// form for money.
-fn guarded(
-    shared: &Arc<Shared>,
-    route: MethodRouter<Arc<Shared>>,
+fn guarded<B: Home>(
+    shared: &Arc<Shared<B>>,
+    route: MethodRouter<Arc<Shared<B>>>,
     permission: &'static str,
     scope: &str,
-) -> MethodRouter<Arc<Shared>> {
+) -> MethodRouter<Arc<Shared<B>>> {
     let clock = Arc::clone(&shared.config.clock);
     let once = TransactionalLayer::new(shared.db.clone(), clock, Scope::new(scope)).drain(&shared.drain);
     route

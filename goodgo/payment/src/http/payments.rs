@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::Transaction;
 use steadfast::core::{problem, sha256};
-use steadfast::db::tx::Tx;
 use steadfast::host::json::Json;
 use steadfast::host::problem::Reply;
 use steadfast::saga::barrier::{Answer, Route};
@@ -18,7 +18,8 @@ use uuid::Uuid;
 use super::guard::Named;
 use super::step::{self, Step, refuse};
 use crate::payment::{Payment, authorize};
-use crate::{Error, Shared};
+use crate::store::{Stored, stored};
+use crate::{Error, Home, Rows, Shared};
 
 const SCOPE: &str = "payment.process";
 
@@ -36,8 +37,8 @@ pub(crate) struct Void {
 }
 
 /// `POST /saga/payments`
-pub(crate) async fn capture(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn capture<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -47,7 +48,7 @@ pub(crate) async fn capture(
     .await
 }
 
-async fn take(tx: &mut Tx, step: &Step<Capture>) -> Result<Answer, Error> {
+async fn take<DB: Rows>(tx: &mut Transaction<'_, DB>, step: &Step<Capture>) -> Result<Answer, Error> {
     let Step { store, cause, input: Capture { order_id, customer, amount, card } } = step;
     let payment = match Payment::capture(*amount) {
         Ok(payment) => payment,
@@ -74,8 +75,8 @@ fn payment_id(order_id: Uuid) -> Uuid {
 }
 
 /// `POST /saga/payments/refund`: takes the capture back, whole.
-pub(crate) async fn void(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn void<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -85,11 +86,11 @@ pub(crate) async fn void(
     .await
 }
 
-async fn take_back(tx: &mut Tx, step: &Step<Void>) -> Result<Answer, Error> {
+async fn take_back<DB: Rows>(tx: &mut Transaction<'_, DB>, step: &Step<Void>) -> Result<Answer, Error> {
     let Step { store, cause, input: Void { order_id } } = step;
     // The barrier knows that the capture was made here, so a payment that is missing or voided is a contradiction.
     let corrupt = |fault: &str| Error::Corrupt(format!("the payment for order {order_id}: {fault}"));
-    let before = store.payment(&mut **tx, *order_id).await?.ok_or_else(|| corrupt("there is none"))?;
+    let before = store.payment(tx, *order_id).await?.ok_or_else(|| corrupt("there is none"))?;
     let after = before.payment.void().map_err(|fault| corrupt(&fault.to_string()))?;
     if before.payment.left() > 0 {
         store.give_back(tx, (*order_id, None), &before, after, cause).await?;
@@ -97,12 +98,21 @@ async fn take_back(tx: &mut Tx, step: &Step<Void>) -> Result<Answer, Error> {
     Ok(Answer::json(200, &json!({"payment_id": before.id.to_string(), "status": after.status.as_str()})))
 }
 
+/// Outside any transaction.
+async fn find<B: Home>(db: &B, order_id: Uuid) -> Result<Option<Stored>, Error> {
+    let mut connection = db.readers().acquire().await?;
+    let row = B::Sql::read_payment(&mut connection, order_id).await?;
+    row.map(|row| stored(order_id, row)).transpose()
+}
+
 /// `GET /v1/payments/{order_id}`
-pub(crate) async fn show(State(shared): State<Arc<Shared>>, Named(order_id): Named) -> Result<Json<Value>, Reply> {
+pub(crate) async fn show<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
+    Named(order_id): Named,
+) -> Result<Json<Value>, Reply> {
     let not_found = || problem::NOT_FOUND.with("there is no payment for this order: it was free, or never charged");
     let order_id: Uuid = order_id.parse().map_err(|_| not_found())?;
-    let found = shared.store.payment(shared.db.readers(), order_id).await.map_err(|error| Reply::of(&error))?;
-    let found = found.ok_or_else(not_found)?;
+    let found = find(&shared.db, order_id).await.map_err(|error| Reply::of(&error))?.ok_or_else(not_found)?;
     Ok(Json(json!({
         "order_id": order_id.to_string(),
         "payment_id": found.id.to_string(),

@@ -8,15 +8,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
+use sqlx::Transaction;
 use steadfast::core::problem;
-use steadfast::db::tx::Tx;
 use steadfast::host::problem::Reply;
 use steadfast::saga::barrier::{Answer, Route};
 use uuid::Uuid;
 
 use super::step::{self, Step};
 use crate::payment::Fault;
-use crate::{Error, Shared};
+use crate::{Error, Home, Rows, Shared};
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Refund {
@@ -29,8 +29,8 @@ pub(crate) struct Refund {
 
 /// `POST /saga/refunds`. The return was accepted by the order service, so the refund is owed: it cannot be refused, and
 /// one that the payment does not cover is for an operator to look at.
-pub(crate) async fn refund(
-    State(shared): State<Arc<Shared>>,
+pub(crate) async fn refund<B: Home>(
+    State(shared): State<Arc<Shared<B>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Reply> {
@@ -40,7 +40,7 @@ pub(crate) async fn refund(
     .await
 }
 
-async fn pay_back(tx: &mut Tx, step: &Step<Refund>) -> Result<Answer, Error> {
+async fn pay_back<DB: Rows>(tx: &mut Transaction<'_, DB>, step: &Step<Refund>) -> Result<Answer, Error> {
     let Step { store, cause, input: Refund { return_id, order_id, customer, amount } } = step;
     if *amount < 1 {
         return Ok(Answer::problem(&problem::INVALID.with(Fault::Amount.to_string())));
@@ -49,7 +49,7 @@ async fn pay_back(tx: &mut Tx, step: &Step<Refund>) -> Result<Answer, Error> {
         None => store.refund_alone(tx, *return_id, customer, *amount, cause).await?,
         Some(order_id) => {
             let corrupt = |fault: &str| Error::Corrupt(format!("return {return_id} of order {order_id}: {fault}"));
-            let before = store.payment(&mut **tx, *order_id).await?;
+            let before = store.payment(tx, *order_id).await?;
             let before = before.ok_or_else(|| corrupt("nothing was paid for it"))?;
             let after = before.payment.refund(*amount).map_err(|fault| corrupt(&fault.to_string()))?;
             store.give_back(tx, (*order_id, Some(*return_id)), &before, after, cause).await?;

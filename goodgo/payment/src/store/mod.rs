@@ -1,6 +1,7 @@
 //! What the service keeps. Above a backend's file nobody knows which backend it is.
 
-mod sqlite;
+mod rows;
+mod tables;
 
 use serde_json::Value;
 use steadfast::core::{NewEvent, SagaId, Timestamp};
@@ -11,13 +12,19 @@ use uuid::Uuid;
 
 use crate::payment::Payment;
 
-pub(crate) use sqlite::Store;
+pub(crate) use rows::PaymentRow;
+pub use rows::{Home, Rows};
+pub(crate) use tables::{Store, stored};
 
 /// The service's own tables.
 pub(crate) const LINE: Line = Line {
     name: "payment",
     sqlite: &[Migration { version: 1, name: "payment", sql: include_str!("../../migrations/sqlite/0001_payment.sql") }],
-    postgres: &[],
+    postgres: &[Migration {
+        version: 1,
+        name: "payment",
+        sql: include_str!("../../migrations/postgres/0001_payment.sql"),
+    }],
 };
 
 /// A payment as it is stored.
@@ -31,7 +38,7 @@ pub(crate) struct Stored {
 
 /// A movement of money: what is booked.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry<'a> {
+pub struct Entry<'a> {
     pub(crate) kind: &'static str,
     pub(crate) order_id: Option<Uuid>,
     pub(crate) return_id: Option<Uuid>,
@@ -40,6 +47,22 @@ pub(crate) struct Entry<'a> {
     pub(crate) amount: i64,
     pub(crate) reference: Option<&'a str>,
     pub(crate) reason: Option<&'a str>,
+}
+
+impl<'a> Entry<'a> {
+    pub(crate) const fn new(kind: &'static str, customer: &'a str, amount: i64) -> Self {
+        Self { kind, order_id: None, return_id: None, customer, amount, reference: None, reason: None }
+    }
+
+    fn of_order(mut self, order_id: Option<Uuid>) -> Self {
+        self.order_id = order_id;
+        self
+    }
+
+    fn of_return(mut self, return_id: Option<Uuid>) -> Self {
+        self.return_id = return_id;
+        self
+    }
 }
 
 /// On whose behalf something happens, and when.

@@ -1,13 +1,13 @@
-//! The store in SQLite. Everything takes the caller's transaction, so that it is atomic with the caller's record.
+//! The tables, whatever database they lie in. Everything takes the caller's transaction, so that it is atomic with the
+//! caller's record.
 
 use serde_json::json;
-use sqlx::{Executor, Sqlite};
-use steadfast::db::tx::Tx;
+use sqlx::Transaction;
 use steadfast::locking::{Entity, Version};
 use steadfast::outbox;
 use uuid::Uuid;
 
-use super::{Cause, Entry, Stored};
+use super::{Cause, Entry, Rows, Stored};
 use crate::Error;
 use crate::payment::{Payment, Status};
 
@@ -23,48 +23,28 @@ impl Store {
     }
 
     /// The payment for an order.
-    pub(crate) async fn payment(
+    pub(crate) async fn payment<DB: Rows>(
         &self,
-        executor: impl Executor<'_, Database = Sqlite>,
+        tx: &mut Transaction<'_, DB>,
         order_id: Uuid,
     ) -> Result<Option<Stored>, Error> {
-        let found: Option<(Vec<u8>, String, i64, i64, String, i64)> =
-            sqlx::query_as(include_str!("sqlite/read_payment.sql"))
-                .bind(order_id.as_bytes().as_slice())
-                .fetch_optional(executor)
-                .await?;
-        let Some((id, customer, amount, refunded, status, version)) = found else { return Ok(None) };
-        let corrupt = || Error::Corrupt(format!("the payment for order {order_id}"));
-        Ok(Some(Stored {
-            id: Uuid::from_slice(&id).map_err(|_| corrupt())?,
-            customer,
-            payment: Payment { amount, refunded, status: Status::parse(&status).ok_or_else(corrupt)? },
-            version: Version::from_stored(version),
-        }))
+        DB::read_payment(&mut **tx, order_id).await?.map(|row| stored(order_id, row)).transpose()
     }
 
     /// A payment comes in, is booked and told of; `false` where the order has one already.
-    pub(crate) async fn capture(
+    pub(crate) async fn capture<DB: Rows>(
         &self,
-        tx: &mut Tx,
+        tx: &mut Transaction<'_, DB>,
         id: Uuid,
         (order_id, customer): (Uuid, &str),
         payment: Payment,
         cause: &Cause,
     ) -> Result<bool, Error> {
-        let key: Option<i64> = sqlx::query_scalar(include_str!("sqlite/insert_payment.sql"))
-            .bind(id.as_bytes().as_slice())
-            .bind(order_id.as_bytes().as_slice())
-            .bind(customer)
-            .bind(payment.amount)
-            .bind(cause.now.as_millis())
-            .fetch_optional(&mut **tx)
-            .await?;
-        if key.is_none() {
+        if !DB::insert_payment(tx, (id, order_id), customer, payment.amount, cause.now).await? {
             return Ok(false);
         }
         let entry = Entry::new("capture", customer, payment.amount).of_order(Some(order_id));
-        book(tx, &entry, cause).await?;
+        DB::insert_entry(tx, &entry, cause.now).await?;
         let payload = json!({
             "order_id": order_id.to_string(),
             "payment_id": id.to_string(),
@@ -78,9 +58,9 @@ impl Store {
 
     /// Money goes back of a payment that was read in this transaction, is booked and told of. `after` is what the rules
     /// have made of it.
-    pub(crate) async fn give_back(
+    pub(crate) async fn give_back<DB: Rows>(
         &self,
-        tx: &mut Tx,
+        tx: &mut Transaction<'_, DB>,
         (order_id, return_id): (Uuid, Option<Uuid>),
         before: &Stored,
         after: Payment,
@@ -88,14 +68,14 @@ impl Store {
     ) -> Result<(), Error> {
         let saved = self
             .payment
-            .replace(order_id.as_bytes(), before.version)
+            .replace(order_id, before.version)
             .set("refunded", after.refunded)
             .set("status", after.status.as_str())
             .run(tx)
             .await?;
         let amount = after.refunded - before.payment.refunded;
         let entry = Entry::new("refund", &before.customer, -amount).of_order(Some(order_id)).of_return(return_id);
-        book(tx, &entry, cause).await?;
+        DB::insert_entry(tx, &entry, cause.now).await?;
         let payload = json!({
             "order_id": order_id.to_string(),
             "return_id": return_id.map(|id| id.to_string()),
@@ -111,15 +91,16 @@ impl Store {
     }
 
     /// Money goes out for goods that were bought without an order of ours.
-    pub(crate) async fn refund_alone(
+    pub(crate) async fn refund_alone<DB: Rows>(
         &self,
-        tx: &mut Tx,
+        tx: &mut Transaction<'_, DB>,
         return_id: Uuid,
         customer: &str,
         amount: i64,
         cause: &Cause,
     ) -> Result<(), Error> {
-        book(tx, &Entry::new("refund", customer, -amount).of_return(Some(return_id)), cause).await?;
+        let entry = Entry::new("refund", customer, -amount).of_return(Some(return_id));
+        DB::insert_entry(tx, &entry, cause.now).await?;
         let id = return_id.to_string();
         let payload = json!({"order_id": null, "return_id": id, "customer": customer, "amount": amount});
         outbox::append(tx, &cause.event("payment", &id, "payment.refunded.v1", 1, payload), cause.now).await?;
@@ -127,13 +108,14 @@ impl Store {
     }
 
     /// An account is adjusted; answers with its new balance.
-    pub(crate) async fn adjust(&self, tx: &mut Tx, entry: &Entry<'_>, cause: &Cause) -> Result<i64, Error> {
-        let (balance, version): (i64, i64) = sqlx::query_as(include_str!("sqlite/adjust_account.sql"))
-            .bind(entry.customer)
-            .bind(entry.amount)
-            .fetch_one(&mut **tx)
-            .await?;
-        book(tx, entry, cause).await?;
+    pub(crate) async fn adjust<DB: Rows>(
+        &self,
+        tx: &mut Transaction<'_, DB>,
+        entry: &Entry<'_>,
+        cause: &Cause,
+    ) -> Result<i64, Error> {
+        let (balance, version) = DB::adjust_account(tx, entry.customer, entry.amount).await?;
+        DB::insert_entry(tx, entry, cause.now).await?;
         let payload = json!({
             "customer": entry.customer,
             "reference": entry.reference,
@@ -147,34 +129,14 @@ impl Store {
     }
 }
 
-impl<'a> Entry<'a> {
-    pub(crate) const fn new(kind: &'static str, customer: &'a str, amount: i64) -> Self {
-        Self { kind, order_id: None, return_id: None, customer, amount, reference: None, reason: None }
-    }
-
-    fn of_order(mut self, order_id: Option<Uuid>) -> Self {
-        self.order_id = order_id;
-        self
-    }
-
-    fn of_return(mut self, return_id: Option<Uuid>) -> Self {
-        self.return_id = return_id;
-        self
-    }
-}
-
-async fn book(tx: &mut Tx, entry: &Entry<'_>, cause: &Cause) -> Result<(), Error> {
-    let bytes = |id: Option<Uuid>| id.map(|id| id.as_bytes().to_vec());
-    sqlx::query(include_str!("sqlite/insert_entry.sql"))
-        .bind(entry.kind)
-        .bind(bytes(entry.order_id))
-        .bind(bytes(entry.return_id))
-        .bind(entry.customer)
-        .bind(entry.amount)
-        .bind(entry.reference)
-        .bind(entry.reason)
-        .bind(cause.now.as_millis())
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+/// A payment from its row.
+pub(crate) fn stored(order_id: Uuid, row: super::PaymentRow) -> Result<Stored, Error> {
+    let (id, customer, amount, refunded, status, version) = row;
+    let corrupt = || Error::Corrupt(format!("the payment for order {order_id}"));
+    Ok(Stored {
+        id,
+        customer,
+        payment: Payment { amount, refunded, status: Status::parse(&status).ok_or_else(corrupt)? },
+        version: Version::from_stored(version),
+    })
 }

@@ -1,14 +1,15 @@
-//! The store in SQLite. Everything takes the caller's transaction, so that it is atomic with the barrier's row.
+//! The tables, whatever database they lie in. Everything takes the caller's transaction, so that it is atomic with the
+//! barrier's row.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use steadfast::db::tx::Tx;
+use sqlx::Transaction;
 use steadfast::locking::{Entity, Version};
 use steadfast::outbox;
 use uuid::Uuid;
 
-use super::{Cause, NewOrder, NewReturn, StoredOrder, StoredReturn};
+use super::{Cause, NewOrder, NewReturn, Rows, StoredOrder, StoredReturn};
 use crate::Error;
 use crate::order::{self, Line};
 use crate::returns::{self, Returnable};
@@ -26,24 +27,15 @@ impl Store {
     }
 
     /// An order with its lines and its event; `false` where its id is taken.
-    pub(crate) async fn create_order(&self, tx: &mut Tx, new: &NewOrder<'_>, cause: &Cause) -> Result<bool, Error> {
-        let key: Option<i64> = sqlx::query_scalar(include_str!("sqlite/insert_order.sql"))
-            .bind(new.id.as_bytes().as_slice())
-            .bind(new.order_no)
-            .bind(new.customer)
-            .bind(new.placed_at.as_millis())
-            .bind(new.total)
-            .bind(new.currency)
-            .bind(cause.now.as_millis())
-            .fetch_optional(&mut **tx)
-            .await?;
-        let Some(key) = key else { return Ok(false) };
+    pub(crate) async fn create_order<DB: Rows>(
+        &self,
+        tx: &mut Transaction<'_, DB>,
+        new: &NewOrder<'_>,
+        cause: &Cause,
+    ) -> Result<bool, Error> {
+        let Some(key) = DB::insert_order(tx, new, cause.now).await? else { return Ok(false) };
         let lines = in_json(new.lines)?;
-        sqlx::query(include_str!("sqlite/insert_order_lines.sql"))
-            .bind(key)
-            .bind(lines.to_string())
-            .execute(&mut **tx)
-            .await?;
+        DB::insert_order_lines(tx, key, &lines).await?;
         let payload = json!({
             "order_id": new.id.to_string(),
             "order_no": new.order_no,
@@ -59,27 +51,27 @@ impl Store {
     }
 
     /// An order's state.
-    pub(crate) async fn order(&self, tx: &mut Tx, id: Uuid) -> Result<Option<StoredOrder>, Error> {
-        let found: Option<(i64, String, i64, i64, i64)> = sqlx::query_as(include_str!("sqlite/read_order.sql"))
-            .bind(id.as_bytes().as_slice())
-            .fetch_optional(&mut **tx)
-            .await?;
-        let Some((key, status, total, returned, version)) = found else { return Ok(None) };
+    pub(crate) async fn order<DB: Rows>(
+        &self,
+        tx: &mut Transaction<'_, DB>,
+        id: Uuid,
+    ) -> Result<Option<StoredOrder>, Error> {
+        let Some((key, status, total, returned, version)) = DB::read_order(tx, id).await? else { return Ok(None) };
         let status =
             order::Status::parse(&status).ok_or_else(|| Error::Corrupt(format!("the status of order {id}")))?;
         Ok(Some(StoredOrder { key, status, total, returned, version: Version::from_stored(version) }))
     }
 
     /// Moves an order that was read in this transaction on, and tells of it.
-    pub(crate) async fn move_order(
+    pub(crate) async fn move_order<DB: Rows>(
         &self,
-        tx: &mut Tx,
+        tx: &mut Transaction<'_, DB>,
         id: Uuid,
         before: &StoredOrder,
         (status, event_type): (order::Status, &str),
         cause: &Cause,
     ) -> Result<(), Error> {
-        let edit = self.orders.replace(id.as_bytes(), before.version).set("status", status.as_str());
+        let edit = self.orders.replace(id, before.version).set("status", status.as_str());
         let saved = edit.run(tx).await?;
         let payload = json!({"order_id": id.to_string(), "status": status.as_str(), "total": before.total});
         outbox::append(tx, &cause.event("order", id, event_type, saved.version, payload), cause.now).await?;
@@ -87,9 +79,12 @@ impl Store {
     }
 
     /// What is left of an order to be returned.
-    pub(crate) async fn returnable(&self, tx: &mut Tx, order: &StoredOrder) -> Result<Returnable, Error> {
-        let rows: Vec<(String, i64, i64)> =
-            sqlx::query_as(include_str!("sqlite/read_quantities.sql")).bind(order.key).fetch_all(&mut **tx).await?;
+    pub(crate) async fn returnable<DB: Rows>(
+        &self,
+        tx: &mut Transaction<'_, DB>,
+        order: &StoredOrder,
+    ) -> Result<Returnable, Error> {
+        let rows = DB::read_quantities(tx, order.key).await?;
         let quantities: BTreeMap<_, _> =
             rows.into_iter().map(|(product, bought, back)| (product, (bought, back))).collect();
         // What is confirmed was charged whole.
@@ -98,30 +93,17 @@ impl Store {
 
     /// A return with its lines and its event, and its claim on the order that was read in this transaction; `false` where
     /// its id is taken.
-    pub(crate) async fn create_return(
+    pub(crate) async fn create_return<DB: Rows>(
         &self,
-        tx: &mut Tx,
+        tx: &mut Transaction<'_, DB>,
         new: &NewReturn<'_>,
         claim: Option<(&StoredOrder, i64)>,
         cause: &Cause,
     ) -> Result<bool, Error> {
-        let key: Option<i64> = sqlx::query_scalar(include_str!("sqlite/insert_return.sql"))
-            .bind(new.id.as_bytes().as_slice())
-            .bind(new.return_no)
-            .bind(claim.map(|(order, _)| order.key))
-            .bind(new.customer)
-            .bind(new.placed_at.as_millis())
-            .bind(new.amount)
-            .bind(cause.now.as_millis())
-            .fetch_optional(&mut **tx)
-            .await?;
-        let Some(key) = key else { return Ok(false) };
+        let order_key = claim.map(|(order, _)| order.key);
+        let Some(key) = DB::insert_return(tx, new, order_key, cause.now).await? else { return Ok(false) };
         let lines = in_json(new.lines)?;
-        sqlx::query(include_str!("sqlite/insert_return_lines.sql"))
-            .bind(key)
-            .bind(lines.to_string())
-            .execute(&mut **tx)
-            .await?;
+        DB::insert_return_lines(tx, key, &lines).await?;
         let payload = json!({
             "return_id": new.id.to_string(),
             "return_no": new.return_no,
@@ -142,20 +124,16 @@ impl Store {
     }
 
     /// A return's state.
-    pub(crate) async fn find_return(&self, tx: &mut Tx, id: Uuid) -> Result<StoredReturn, Error> {
-        type Row = (String, i64, i64, Option<Vec<u8>>, Option<i64>, Option<i64>);
-        let found: Option<Row> = sqlx::query_as(include_str!("sqlite/read_return.sql"))
-            .bind(id.as_bytes().as_slice())
-            .fetch_optional(&mut **tx)
-            .await?;
+    pub(crate) async fn find_return<DB: Rows>(
+        &self,
+        tx: &mut Transaction<'_, DB>,
+        id: Uuid,
+    ) -> Result<StoredReturn, Error> {
         let corrupt = |fault: &str| Error::Corrupt(format!("return {id}: {fault}"));
         let (status, version, amount, order, returned, order_version) =
-            found.ok_or_else(|| corrupt("there is none"))?;
+            DB::read_return(tx, id).await?.ok_or_else(|| corrupt("there is none"))?;
         let order = match (order, returned, order_version) {
-            (Some(order), Some(returned), Some(version)) => {
-                let order = Uuid::from_slice(&order).map_err(|_| corrupt("the order's id"))?;
-                Some((order, returned, Version::from_stored(version)))
-            }
+            (Some(order), Some(returned), Some(version)) => Some((order, returned, Version::from_stored(version))),
             _ => None,
         };
         let status = returns::Status::parse(&status).ok_or_else(|| corrupt("its status"))?;
@@ -163,15 +141,15 @@ impl Store {
     }
 
     /// Moves a return that was read in this transaction on, and tells of it. A cancelled one gives its claim back.
-    pub(crate) async fn move_return(
+    pub(crate) async fn move_return<DB: Rows>(
         &self,
-        tx: &mut Tx,
+        tx: &mut Transaction<'_, DB>,
         id: Uuid,
         before: &StoredReturn,
         (status, event_type): (returns::Status, &str),
         cause: &Cause,
     ) -> Result<(), Error> {
-        let edit = self.returns.replace(id.as_bytes(), before.version).set("status", status.as_str());
+        let edit = self.returns.replace(id, before.version).set("status", status.as_str());
         let saved = edit.run(tx).await?;
         let payload = json!({
             "return_id": id.to_string(),
@@ -190,8 +168,14 @@ impl Store {
         Ok(())
     }
 
-    async fn claim(&self, tx: &mut Tx, order_id: Uuid, version: Version, returned: i64) -> Result<Version, Error> {
-        Ok(self.orders.replace(order_id.as_bytes(), version).set("returned", returned).run(tx).await?.version)
+    async fn claim<DB: Rows>(
+        &self,
+        tx: &mut Transaction<'_, DB>,
+        order_id: Uuid,
+        version: Version,
+        returned: i64,
+    ) -> Result<Version, Error> {
+        Ok(self.orders.replace(order_id, version).set("returned", returned).run(tx).await?.version)
     }
 }
 

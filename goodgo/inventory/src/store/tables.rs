@@ -1,15 +1,16 @@
-//! The store in SQLite. Everything takes the caller's transaction, so that it is atomic with the caller's record.
+//! The tables, whatever database they lie in. Everything takes the caller's transaction, so that it is atomic with the
+//! caller's record.
+
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use sqlx::Row as _;
+use sqlx::Transaction;
 use steadfast::core::NewEvent;
-use steadfast::db::Db;
-use steadfast::db::tx::Tx;
 use steadfast::locking::{self, Adjust, Entity, Expected, Key, Loser, Reason, Version};
 use steadfast::outbox;
 use uuid::Uuid;
 
-use super::{Cause, Moved, OpeningStock, Product, Quantities};
+use super::{Cause, Moved, OpeningStock, Product, Quantities, Rows};
 use crate::Error;
 use crate::stock::{Level, Move};
 
@@ -35,9 +36,9 @@ impl Store {
     }
 
     /// Moves all of these or none, books it and tells of it, one event for each product.
-    pub(crate) async fn shift(
+    pub(crate) async fn shift<DB: Rows>(
         &self,
-        tx: &mut Tx,
+        tx: &mut Transaction<'_, DB>,
         movement: Move,
         quantities: &Quantities,
         cause: &Cause,
@@ -50,11 +51,12 @@ impl Store {
         };
         if let Some((kind, sign)) = movement.booking() {
             let rows = quantities.iter().map(|(product, quantity)| json!([product, sign * quantity])).collect();
-            book(tx, kind, rows, cause).await?;
+            DB::insert_movements(tx, kind, rows, cause).await?;
         }
         let mut events = Vec::with_capacity(adjusted.len());
         for row in &adjusted {
-            let level = Level { on_hand: row.row.try_get("on_hand")?, reserved: row.row.try_get("reserved")? };
+            let (on_hand, reserved) = DB::level(&row.row)?;
+            let level = Level { on_hand, reserved };
             let signed = movement.booking().map_or(1, |(_, sign)| sign) * row.amount;
             events.push(told(cause, movement.event_type(), &row.key.to_string(), row.version.get(), signed, level));
         }
@@ -63,49 +65,37 @@ impl Store {
     }
 
     /// Remembers what is promised to an order; `false` where something is already.
-    pub(crate) async fn reserve(
+    pub(crate) async fn reserve<DB: Rows>(
         &self,
-        tx: &mut Tx,
+        tx: &mut Transaction<'_, DB>,
         order_id: Uuid,
         quantities: &Quantities,
         cause: &Cause,
     ) -> Result<bool, Error> {
-        let key: Option<i64> = sqlx::query_scalar(include_str!("sqlite/insert_reservation.sql"))
-            .bind(order_id.as_bytes().as_slice())
-            .bind(cause.now.as_millis())
-            .fetch_optional(&mut **tx)
-            .await?;
-        let Some(key) = key else { return Ok(false) };
+        let Some(key) = DB::insert_reservation(tx, order_id, cause.now).await? else { return Ok(false) };
         let lines: Value = quantities.iter().map(|(product, quantity)| json!([product, quantity])).collect();
-        sqlx::query(include_str!("sqlite/insert_reservation_lines.sql"))
-            .bind(key)
-            .bind(lines.to_string())
-            .execute(&mut **tx)
-            .await?;
+        DB::insert_reservation_lines(tx, key, lines).await?;
         Ok(true)
     }
 
     /// Ends a reservation: released, or committed. Both follow a reservation that this database has recorded, so one
     /// that is missing or has ended is a contradiction.
-    pub(crate) async fn settle(
+    pub(crate) async fn settle<DB: Rows>(
         &self,
-        tx: &mut Tx,
+        tx: &mut Transaction<'_, DB>,
         order_id: Uuid,
         movement: Move,
         status: &'static str,
         cause: &Cause,
     ) -> Result<(), Error> {
-        let rows: Vec<(String, i64, String, i64)> = sqlx::query_as(include_str!("sqlite/read_reservation.sql"))
-            .bind(order_id.as_bytes().as_slice())
-            .fetch_all(&mut **tx)
-            .await?;
+        let rows = DB::read_reservation(tx, order_id).await?;
         let corrupt = |fault: &str| Error::Corrupt(format!("reservation of order {order_id}: {fault}"));
         let Some((present, version, ..)) = rows.first() else { return Err(corrupt("there is none")) };
         if present != "reserved" {
             return Err(corrupt(&format!("it is {present} and cannot become {status}")));
         }
         let version = Version::from_stored(*version);
-        self.reservation.replace(order_id.as_bytes(), version).set("status", status).run(tx).await?;
+        self.reservation.replace(order_id, version).set("status", status).run(tx).await?;
         let quantities = rows.into_iter().map(|(_, _, product, quantity)| (product, quantity)).collect();
         match self.shift(tx, movement, &quantities, cause).await? {
             Moved::All => Ok(()),
@@ -114,7 +104,12 @@ impl Store {
     }
 
     /// Takes goods in, whatever they are: what was never listed is listed, at no price.
-    pub(crate) async fn take_back(&self, tx: &mut Tx, quantities: &Quantities, cause: &Cause) -> Result<(), Error> {
+    pub(crate) async fn take_back<DB: Rows>(
+        &self,
+        tx: &mut Transaction<'_, DB>,
+        quantities: &Quantities,
+        cause: &Cause,
+    ) -> Result<(), Error> {
         let Moved::None(losers) = self.shift(tx, Move::TakeBack, quantities, cause).await? else { return Ok(()) };
         let unknown: Vec<OpeningStock> = losers
             .iter()
@@ -134,42 +129,34 @@ impl Store {
     }
 
     /// Lists products that are not there yet, with what there is of them; says how many they were.
-    pub(crate) async fn open(&self, tx: &mut Tx, opening: &[OpeningStock], cause: &Cause) -> Result<usize, Error> {
+    pub(crate) async fn open<DB: Rows>(
+        &self,
+        tx: &mut Transaction<'_, DB>,
+        opening: &[OpeningStock],
+        cause: &Cause,
+    ) -> Result<usize, Error> {
         let row = |it: &OpeningStock| json!([it.product, it.description, it.price, it.quantity]);
-        let listed: std::collections::HashSet<String> = sqlx::query_scalar(include_str!("sqlite/insert_products.sql"))
-            .bind(opening.iter().map(row).collect::<Value>().to_string())
-            .fetch_all(&mut **tx)
-            .await?
-            .into_iter()
-            .collect();
+        let listed: HashSet<String> =
+            DB::insert_products(tx, opening.iter().map(row).collect()).await?.into_iter().collect();
         let mut new: Vec<&OpeningStock> = opening.iter().filter(|it| listed.contains(&it.product)).collect();
         // A product that is named twice is listed as its first line says.
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         new.retain(|it| seen.insert(it.product.as_str()));
         if new.is_empty() {
             return Ok(0);
         }
-        sqlx::query(include_str!("sqlite/insert_stock.sql"))
-            .bind(new.iter().map(|it| row(it)).collect::<Value>().to_string())
-            .execute(&mut **tx)
-            .await?;
-        book(tx, "opened", new.iter().map(|it| json!([it.product, it.quantity])).collect(), cause).await?;
+        DB::insert_stock(tx, new.iter().map(|it| row(it)).collect()).await?;
+        let booked = new.iter().map(|it| json!([it.product, it.quantity])).collect();
+        DB::insert_movements(tx, "opened", booked, cause).await?;
         let events: Vec<NewEvent> = new.iter().flat_map(|it| opened(it, cause)).collect();
         outbox::append_many(tx, &events, cause.now).await?;
         Ok(new.len())
     }
 
-    /// A product.
-    pub(crate) async fn product(&self, db: &Db, product: &str) -> Result<Option<Product>, Error> {
-        let found: Option<(String, String, i64, i64)> =
-            sqlx::query_as(include_str!("sqlite/read_product.sql")).bind(product).fetch_optional(db.readers()).await?;
-        Ok(found.map(|(code, description, price, version)| Product { code, description, price, version }))
-    }
-
     /// An edit of what somebody has read. That nothing changed is no reason for a new version.
-    pub(crate) async fn edit(
+    pub(crate) async fn edit<DB: Rows>(
         &self,
-        tx: &mut Tx,
+        tx: &mut Transaction<'_, DB>,
         edit: &Product,
         expected: Expected,
         cause: &Cause,
@@ -187,23 +174,8 @@ impl Store {
 }
 
 /// The products that stood in the way.
-pub(crate) fn names(losers: &[Loser]) -> String {
+fn names(losers: &[Loser]) -> String {
     losers.iter().map(|loser| loser.key.to_string()).collect::<Vec<_>>().join(", ")
-}
-
-async fn book(tx: &mut Tx, kind: &'static str, rows: Value, cause: &Cause) -> Result<(), Error> {
-    let bytes = |id: Option<Uuid>| id.map(|id| id.as_bytes().to_vec());
-    sqlx::query(include_str!("sqlite/insert_movements.sql"))
-        .bind(rows.to_string())
-        .bind(kind)
-        .bind(bytes(cause.order_id))
-        .bind(bytes(cause.return_id))
-        .bind(cause.reference.clone())
-        .bind(cause.reason.clone())
-        .bind(cause.now.as_millis())
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
 }
 
 fn told(cause: &Cause, event_type: &str, product: &str, version: i64, quantity: i64, level: Level) -> NewEvent {

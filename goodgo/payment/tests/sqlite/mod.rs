@@ -1,0 +1,12 @@
+//! The suite on SQLite.
+
+#[path = "../adjustments.rs"]
+mod adjustments;
+#[path = "../payments.rs"]
+mod payments;
+#[path = "../refunds.rs"]
+mod refunds;
+#[path = "../support.rs"]
+mod support;
+
+pub(crate) use steadfast_testkit::{TestDb as Database, database};
