@@ -1,7 +1,9 @@
 //! The workspace's own tasks: `cargo xtask test` runs every test, `cargo xtask ci` everything that a change must pass,
-//! `cargo xtask services` the servers that development and tests talk to.
+//! `cargo xtask services` the servers that development and tests talk to, `cargo xtask torture` the fault campaigns.
 
 mod services;
+#[cfg(feature = "torture")]
+mod torture;
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,15 +15,25 @@ use anyhow::{Context, Result, bail};
 const HELP: &str = "\
 usage: cargo xtask TASK
 
-  test    every test of the workspace, in one optimised profile
-  ci      formatting, clippy, documentation, licences and sources, then `test`
+  test    starts the servers, then every test of the workspace, in one optimised profile; the servers stay up
+  ci      formatting, clippy, documentation, licences and sources, then `test`, then a minute of each torture
 
-  services up|down|status [postgres] [etcd]
+  services up|down|status [postgres] [etcd] [redis] [kafka] [--brokers 3]
           servers on loopback, all of them when none is named: `up` installs what is missing, starts and waits,
           `down` stops and removes the data, `status` tells each and fails unless all are up
           postgres  127.0.0.1:55432, user and database postgres, no password
           etcd      127.0.0.1:23791, 23792 and 23793
+          redis     a cluster at 127.0.0.1:7001 to 7006, one server that keeps every write at 127.0.0.1:16399
+          kafka     127.0.0.1:19092; with --brokers 3 also 19094 and 19096
+
+  torture saga [--minutes N | --seconds N] [--seed S]
+          real processes and servers of its own, killed, stopped and cut off by the seed's timeline, then checked;
+          the last line is a JSON summary, the exit code tells; a failing run keeps its logs below target/torture
 ";
+
+/// The seed of the runs in `ci`: the same faults at the same moments for everybody.
+const CI_SEED: &str = "20260101";
+const CI_SECONDS: &str = "60";
 
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -31,6 +43,9 @@ fn main() -> Result<ExitCode> {
         "test" => test(),
         "ci" => ci(),
         "services" => return services::run(root()?, rest),
+        "torture" => return torture(rest),
+        #[cfg(feature = "torture")]
+        "torture-participant" => return torture::participant(rest),
         "" | "help" | "--help" | "-h" => {
             show_help();
             Ok(())
@@ -46,17 +61,56 @@ fn show_help() {
 }
 
 fn test() -> Result<()> {
+    services::build_tools()?;
+    if services::run(root()?, &["up".to_owned()])? != ExitCode::SUCCESS {
+        bail!("the servers that the tests need are not up");
+    }
     // The end-to-end tests kill and start the real binary.
-    cargo(["build", "--release", "--package", "steadfast-server"])?;
-    cargo(["test", "--release", "--workspace"])
+    build_processes()?;
+    cargo(["test", "--release", "--workspace", "--all-features"])
 }
 
 fn ci() -> Result<()> {
+    services::build_tools()?;
     cargo(["fmt", "--all", "--check"])?;
-    cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
-    run(Command::new(cargo_path()).args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    cargo(["clippy", "--workspace", "--all-features", "--all-targets", "--", "--deny", "warnings"])?;
+    let mut doc = Command::new(cargo_path());
+    doc.args(["doc", "--workspace", "--all-features", "--no-deps"]);
+    run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     deny()?;
-    test()
+    test()?;
+    build_processes()?;
+    run(whole()?.args(["torture", "saga", "--seconds", CI_SECONDS, "--seed", CI_SEED]))
+}
+
+/// What the end-to-end tests and the torture start. One build for both, so that they share their dependencies.
+fn build_processes() -> Result<()> {
+    let packages = ["build", "--release", "--package", "steadfast-server", "--package", "xtask"];
+    run(Command::new(cargo_path()).args(packages).args(["--features", "steadfast-server/full,xtask/torture"]))
+}
+
+#[cfg(feature = "torture")]
+fn torture(arguments: &[String]) -> Result<ExitCode> {
+    torture::run(root()?, arguments)
+}
+
+/// This build has no runtime and no database client in it, so that `cargo xtask` is ready at once; the torture has.
+#[cfg(not(feature = "torture"))]
+fn torture(arguments: &[String]) -> Result<ExitCode> {
+    use std::os::unix::process::CommandExt as _;
+
+    if !arguments.is_empty() {
+        build_processes()?;
+    }
+    let mut torture = whole()?;
+    torture.arg("torture").args(arguments).current_dir(root()?);
+    // In the same process: a signal to the one reaches the other.
+    Err(torture.exec()).with_context(|| format!("starting {torture:?}"))
+}
+
+/// This program with everything in it, as `build_processes` has left it.
+fn whole() -> Result<Command> {
+    Ok(Command::new(root()?.join("target/release/xtask")))
 }
 
 /// Licences, bans and sources; advisories need a database from elsewhere and are left to a scheduled job.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use steadfast_core::{Classified, ErrorKind};
 
-use crate::{Consumer, Delivered, Producer, Record, Topics};
+use crate::{Change, Consumer, Delivered, Producer, Record, Topics};
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(20);
 
 fn record(topic: &str, key: &str, payload: &str) -> Record {
     Record {
@@ -37,6 +37,7 @@ pub async fn all<P: Producer, C: Consumer>(prefix: &str, producer: &P, consumer:
     keeps_the_order_of_a_key(prefix, producer, &consumer).await;
     answers_for_each_record(prefix, producer, &consumer).await;
     continues_where_it_is_told(prefix, producer, &consumer).await;
+    says_what_it_reads(prefix, producer, &consumer).await;
     waits_no_longer_than_it_may(prefix, &consumer).await;
 }
 
@@ -45,9 +46,8 @@ async fn delivers_whole_records<P: Producer, C: Consumer>(prefix: &str, producer
     let sent = record(&topic, "k", "grüße \u{0}");
     let answers = producer.produce(vec![record(&other, "k", "x"), sent.clone()]).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-    let taken = take(&mut consumer(Topics::Named(vec![topic.clone()])), 1).await;
+    let taken = take(&mut consumer(Topics::Named(vec![topic])), 1).await;
     assert_eq!(taken[0].record, sent);
-    assert_eq!(taken[0].topic, topic);
 }
 
 async fn keeps_the_order_of_a_key<P: Producer, C: Consumer>(
@@ -94,8 +94,36 @@ async fn continues_where_it_is_told<P: Producer, C: Consumer>(
     assert!(producer.produce(records).await.iter().all(Result::is_ok));
     let taken = take(&mut consumer(Topics::Named(vec![topic.clone()])), 10).await;
     let mut again = consumer(Topics::Named(vec![topic]));
-    again.seek(taken[6].partition, taken[6].offset + 1).await.expect("the partition exists");
+    again.seek(&taken[6].partition, taken[6].offset + 1).await.expect("the partition exists");
     assert_eq!(take(&mut again, 3).await, taken[7..]);
+}
+
+async fn says_what_it_reads<P: Producer, C: Consumer>(prefix: &str, producer: &P, consumer: impl Fn(Topics) -> C) {
+    let topic = format!("{prefix}.changes");
+    let records = (0..10).map(|n| record(&topic, &format!("k{n}"), &n.to_string())).collect();
+    assert!(producer.produce(records).await.iter().all(Result::is_ok));
+    let mut consumer = consumer(Topics::Named(vec![topic]));
+    let (mut assigned, mut taken) = (Vec::new(), Vec::new());
+    let limit = tokio::time::Instant::now() + WAIT;
+    while taken.len() < 10 && tokio::time::Instant::now() < limit {
+        for change in consumer.changes() {
+            match change {
+                Change::Assigned(partition) => assigned.push(partition),
+                Change::Revoked(partition) => assigned.retain(|one| *one != partition),
+            }
+        }
+        let some = consumer.poll(10, Duration::from_millis(100)).await.expect("a poll succeeds");
+        assert!(some.iter().all(|one| assigned.contains(&one.partition)), "{some:?} of {assigned:?}");
+        taken.extend(some);
+    }
+    assert_eq!(taken.len(), 10, "records were lost");
+    assert_eq!(consumer.changes(), []);
+    let (from, offset) = (taken[0].partition.clone(), taken[0].offset);
+    consumer.seek(&from, offset).await.expect("an assigned partition can be read again");
+    let expected: Vec<_> = taken.iter().filter(|one| one.partition == from).cloned().collect();
+    let mut again = take(&mut consumer, expected.len()).await;
+    again.retain(|one| one.partition == from);
+    assert_eq!(again, expected);
 }
 
 async fn waits_no_longer_than_it_may<C: Consumer>(prefix: &str, consumer: impl Fn(Topics) -> C) {

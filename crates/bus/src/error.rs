@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use steadfast_core::{Classified, ErrorKind};
 
+use crate::Partition;
+
 /// An error of the event log.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,11 +48,33 @@ pub enum Error {
         /// What was asked for.
         asked: u32,
     },
+    /// A setting of the client cannot be used.
+    #[error("the event log's setting {name} cannot be used: {fault}")]
+    Setting {
+        /// The setting.
+        name: String,
+        /// What is wrong, and the way out.
+        fault: String,
+    },
+    /// A stored position lies outside of what the log holds, so that records between are gone or not yet there.
+    #[error(
+        "{partition} holds offsets from {first} to before {end}, the stored position is {position}: records were deleted before they were read, or the topic was made anew; restore them, or move the position by hand to go on without them"
+    )]
+    OutOfRange {
+        /// Where.
+        partition: Partition,
+        /// The oldest offset that is kept.
+        first: i64,
+        /// The offset after the newest.
+        end: i64,
+        /// The stored position.
+        position: i64,
+    },
     /// There is no such partition.
     #[error("the event log has no partition {partition}: there are {partitions}, counted from 0")]
     UnknownPartition {
         /// The one that was named.
-        partition: u32,
+        partition: Partition,
         /// How many there are.
         partitions: u32,
     },
@@ -92,10 +116,11 @@ impl Classified for Error {
             Self::Topic { .. }
             | Self::TooLarge { .. }
             | Self::Partitions { .. }
+            | Self::Setting { .. }
             | Self::UnknownPartition { .. }
             | Self::NotAnEvent { .. } => ErrorKind::Invalid,
             Self::Refused(_) => ErrorKind::Refused,
-            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::OutOfRange { .. } => ErrorKind::Corrupt,
         }
     }
 }

@@ -45,6 +45,11 @@ pub const SAGA_ID: &str = header::SAGA_ID;
 /// The writer's trace context.
 pub const TRACEPARENT: &str = header::TRACEPARENT;
 
+/// The event's id in Debezium's form.
+pub const DEBEZIUM_ID: &str = "id";
+/// What Debezium's topics begin with, before the aggregate's type.
+pub const DEBEZIUM_TOPIC: &str = "outbox.event.";
+
 const VERSION: &str = "1.0";
 const JSON: &str = "application/json";
 
@@ -104,6 +109,18 @@ pub fn encode(event: &Event, source: &str) -> Record {
     // A JSON value has string keys only, so it always serializes.
     let payload = serde_json::to_vec(&event.payload).unwrap_or_default();
     envelope.record(saga.into_iter().chain(trace), payload.into())
+}
+
+/// The same record in the form of Debezium's outbox event router, for consumers that read that: its topic, named after the
+/// aggregate's type, and its header `id`. Ours stay beside it, so that [`decode`] reads both forms.
+#[must_use]
+pub fn as_debezium(mut record: Record) -> Record {
+    let aggregate_type = record.header(AGGREGATE_TYPE).unwrap_or_default();
+    record.topic = format!("{DEBEZIUM_TOPIC}{aggregate_type}");
+    if let Some(id) = record.header(ID).map(str::to_owned) {
+        record.headers.insert(0, (DEBEZIUM_ID.to_owned(), id));
+    }
+    record
 }
 
 /// Reads the event back out of a record.
@@ -192,6 +209,14 @@ mod tests {
             traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
             {"note":"grüße"}"#]]
         .assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn debeziums_form_is_its_topic_and_id_and_still_ours() {
+        let record = as_debezium(encode(&event(), "/orders"));
+        assert_eq!((record.topic.as_str(), record.key.as_str()), ("outbox.event.order", "o-1"));
+        assert_eq!(record.header("id"), Some("018bcfe5-6800-7707-8707-070707070707"));
+        assert_eq!(decode(&record).unwrap(), event());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! to Kafka and keep its keys together. A [`Consumer`] reads forward from a position that its owner keeps, usually in
 //! the transaction of what it writes. [`headers`] puts an event on the wire as `CloudEvents` 1.0 in binary mode.
 //!
-//! The backend here is [`embedded`]: a durable log in SQLite, nothing to install.
+//! Two backends: [`embedded`], a durable log in SQLite, nothing to install; and with the feature `kafka` Apache Kafka.
 //!
 //! ```
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,7 +36,7 @@
 //! ```
 //!
 //! It does not deduplicate: a producer that repeats a record after an unclear answer stores it twice, and consumers tell
-//! by `ce_id`. It does not balance partitions among consumers: whoever makes a consumer says which partitions it reads.
+//! by `ce_id`. The embedded log does not balance partitions among consumers: whoever makes one says which it reads.
 
 mod error;
 mod partition;
@@ -48,8 +48,10 @@ mod record;
 pub mod conformance;
 pub mod embedded;
 pub mod headers;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 
 pub use error::Error;
 pub use partition::{murmur2, partition_of};
-pub use port::{Consumer, Producer};
-pub use record::{Delivered, Record, Start, Topics};
+pub use port::{Change, Consumer, Producer};
+pub use record::{Delivered, Partition, Record, Start, Topics};

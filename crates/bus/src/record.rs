@@ -1,5 +1,8 @@
 //! What travels.
 
+use std::fmt;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::Error;
@@ -17,13 +20,54 @@ pub struct Record {
     pub payload: Bytes,
 }
 
+/// What has an order and offsets of its own: in Kafka one of a topic's partitions, in the embedded log a partition of
+/// all topics together. A position belongs to one of these.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition {
+    /// The topic; none where a partition holds all topics.
+    pub topic: Option<Arc<str>>,
+    /// Which one, counted from 0.
+    pub number: u32,
+}
+
+impl Partition {
+    /// A partition of a topic.
+    pub fn of_topic(topic: impl Into<Arc<str>>, number: u32) -> Self {
+        Self { topic: Some(topic.into()), number }
+    }
+
+    /// A partition of a log whose partitions hold all topics.
+    pub const fn of_log(number: u32) -> Self {
+        Self { topic: None, number }
+    }
+
+    /// The topic, or the empty text: as a position's owner stores it.
+    pub fn topic(&self) -> &str {
+        self.topic.as_deref().unwrap_or_default()
+    }
+
+    /// The opposite of storing [`topic`](Self::topic) and the number.
+    pub fn from_stored(topic: &str, number: u32) -> Self {
+        Self { topic: (!topic.is_empty()).then(|| Arc::from(topic)), number }
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.topic {
+            Some(topic) => write!(f, "{topic}[{}]", self.number),
+            None => write!(f, "{}", self.number),
+        }
+    }
+}
+
 /// A record as a consumer receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// The record's topic.
     pub topic: String,
     /// The partition it stands in.
-    pub partition: u32,
+    pub partition: Partition,
     /// Its place in the partition; rises, with gaps.
     pub offset: i64,
     /// The record.
@@ -89,6 +133,16 @@ mod tests {
         }
         for bad in ["", ".", "..", "order created", "order/created", "bestellung.geändert", &"x".repeat(250)] {
             assert!(matches!(record(bad).check(), Err(Error::Topic { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_partition_is_stored_and_read_back() {
+        for (partition, text) in
+            [(Partition::of_topic("order.created.v1", 3), "order.created.v1[3]"), (Partition::of_log(3), "3")]
+        {
+            assert_eq!(Partition::from_stored(partition.topic(), partition.number), partition);
+            assert_eq!(partition.to_string(), text);
         }
     }
 

@@ -1,11 +1,13 @@
-//! The event log as its users see it.
+//! The embedded log.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use steadfast_bus::embedded::Log;
-use steadfast_bus::{Consumer, Delivered, Error, Producer, Record, Start, Topics, conformance, partition_of};
+use steadfast_bus::{
+    Change, Consumer, Delivered, Error, Partition, Producer, Record, Start, Topics, conformance, partition_of,
+};
 use steadfast_core::{Classified, ErrorKind};
 use steadfast_testkit::database;
 
@@ -48,18 +50,23 @@ async fn records_stand_in_the_partition_of_their_key_and_all_partitions_in_order
     assert_eq!(all.iter().map(|d| d.offset).collect::<Vec<_>>(), (1..=347).collect::<Vec<_>>());
     for (n, delivered) in all.iter().enumerate() {
         assert_eq!(delivered.record.key, format!("k{n}"));
-        assert_eq!(delivered.partition, partition_of(&delivered.record.key, 8));
+        assert_eq!(delivered.partition, Partition::of_log(partition_of(&delivered.record.key, 8)));
     }
     let mut some = log.consumer_of(&[1, 6], Topics::All, Start::Beginning).unwrap();
-    let expected: Vec<_> = all.iter().filter(|d| [1, 6].contains(&d.partition)).cloned().collect();
+    let expected: Vec<_> = all.iter().filter(|d| [1, 6].contains(&d.partition.number)).cloned().collect();
     assert!(!expected.is_empty());
+    assert_eq!(some.changes(), [1, 6].map(|number| Change::Assigned(Partition::of_log(number))));
     assert_eq!(drain(&mut some).await, expected);
+    assert_eq!(some.changes(), []);
     assert_eq!(some.positions(), [(1, 348), (6, 348)]);
     assert!(matches!(
         log.consumer_of(&[8], Topics::All, Start::End),
-        Err(Error::UnknownPartition { partition: 8, .. })
+        Err(Error::UnknownPartition { partition, .. }) if partition == Partition::of_log(8)
     ));
-    assert!(matches!(some.seek(0, 1).await, Err(Error::UnknownPartition { partition: 0, .. })));
+    for foreign in [Partition::of_log(0), Partition::of_topic("t", 1)] {
+        let refused = some.seek(&foreign, 1).await;
+        assert!(matches!(refused, Err(Error::UnknownPartition { partition, .. }) if partition == foreign));
+    }
 }
 
 #[tokio::test]
@@ -71,10 +78,12 @@ async fn each_partition_continues_from_its_own_position() {
     let mut consumer = log.consumer(Topics::All, Start::End);
     assert_eq!(consumer.poll(10, Duration::ZERO).await.unwrap(), []);
     for (partition, offset) in [(0, 150), (1, 20), (2, 201), (3, 1)] {
-        consumer.seek(partition, offset).await.unwrap();
+        consumer.seek(&Partition::of_log(partition), offset).await.unwrap();
     }
-    let expected: Vec<_> =
-        all.into_iter().filter(|d| d.offset >= [150, 20, 201, 1][usize::try_from(d.partition).unwrap()]).collect();
+    let expected: Vec<_> = all
+        .into_iter()
+        .filter(|d| d.offset >= [150, 20, 201, 1][usize::try_from(d.partition.number).unwrap()])
+        .collect();
     assert_eq!(drain(&mut consumer).await, expected);
 }
 

@@ -11,8 +11,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-/// Headers that are replayed without being named. Nothing else is: not `Set-Cookie`, `Date`, `Age`, hop-by-hop headers,
-/// rate limits or trace context of the first answer. `Content-Length` is reckoned anew. `Content-Encoding` is in the
+/// Headers that are replayed without being named. `Content-Length` is reckoned anew. `Content-Encoding` is in the
 /// list because a stored body would be noise without it; the layer asks the handler for none.
 const REPLAYED: [HeaderName; 9] = [
     CONTENT_TYPE,
@@ -24,6 +23,25 @@ const REPLAYED: [HeaderName; 9] = [
     LAST_MODIFIED,
     LINK,
     CACHE_CONTROL,
+];
+
+/// Headers that belong to one exchange, connection or client, and are never replayed, not even where they are named.
+const NEVER: [&str; 15] = [
+    "set-cookie",
+    "set-cookie2",
+    "date",
+    "age",
+    "content-length",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "traceparent",
+    "tracestate",
 ];
 
 /// What a tombstone keeps of the headers.
@@ -116,7 +134,7 @@ impl Answer {
 
     /// What is kept of a response: the status, the headers on the list, the body.
     pub(crate) fn keep(status: StatusCode, headers: &HeaderMap, body: Bytes, named: &[HeaderName]) -> Self {
-        let kept = headers.iter().filter(|(name, _)| REPLAYED.contains(name) || named.contains(name));
+        let kept = headers.iter().filter(|(name, _)| is_replayed(name, named));
         Self {
             status,
             headers: kept.map(|(name, value)| (name.clone(), value.clone())).collect(),
@@ -128,7 +146,7 @@ impl Answer {
     /// The same answer with only the headers that are replayed, and as a tombstone when its body is above `limit`.
     pub(crate) fn for_storage(&self, named: &[HeaderName], limit: usize) -> Self {
         let mut kept = self.clone();
-        kept.headers.retain(|(name, _)| REPLAYED.contains(name) || named.contains(name));
+        kept.headers.retain(|(name, _)| is_replayed(name, named));
         if kept.body.as_ref().is_some_and(|body| body.len() > limit) { kept.entombed() } else { kept }
     }
 
@@ -143,6 +161,12 @@ impl Answer {
     pub(crate) fn forgotten(&self) -> Self {
         Self { status: self.status, headers: Vec::new(), body: None, provisional: false }
     }
+}
+
+fn is_replayed(name: &HeaderName, named: &[HeaderName]) -> bool {
+    let text = name.as_str();
+    let never = NEVER.contains(&text) || text.starts_with("ratelimit") || text.starts_with("x-ratelimit");
+    REPLAYED.contains(name) || (named.contains(name) && !never)
 }
 
 impl fmt::Debug for Answer {

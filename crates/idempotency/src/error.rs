@@ -21,6 +21,36 @@ pub enum Error {
         /// What is wrong with it.
         fault: &'static str,
     },
+    /// Another request with this key was faster, and was gone again.
+    #[error("another request with the same key was faster: send the same request again")]
+    Overtaken,
+    /// The store did not answer within its limit.
+    #[error("the idempotency store did not answer in time: send the same request with the same key again")]
+    TimedOut,
+    /// Redis answered with an error, or did not answer.
+    #[cfg(feature = "redis")]
+    #[error("Redis did not read or write the idempotency record: send the same request with the same key again")]
+    Redis(#[from] redis::RedisError),
+    /// Redis must not be used as it is.
+    #[cfg(feature = "redis")]
+    #[error("Redis at {server} cannot keep idempotency records: {fault}")]
+    RedisUnusable {
+        /// `host:port`, or several.
+        server: String,
+        /// What is wrong, and the way out.
+        fault: String,
+    },
+    /// A claim reached fewer replicas than were asked for.
+    #[cfg(feature = "redis")]
+    #[error(
+        "only {reached} of {wanted} replicas have the idempotency record: nothing was executed, send the same request again"
+    )]
+    NotReplicated {
+        /// How many were asked for.
+        wanted: u32,
+        /// How many have it.
+        reached: u32,
+    },
     /// The store has been shut down.
     #[error("the idempotency store has been shut down")]
     Closed,
@@ -61,7 +91,14 @@ impl Classified for Error {
         match self {
             Self::Db(error) => error.kind(),
             Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Closed | Self::Randomness => ErrorKind::Transient,
+            Self::Overtaken => ErrorKind::Conflict,
+            Self::Closed | Self::TimedOut | Self::Randomness => ErrorKind::Transient,
+            #[cfg(feature = "redis")]
+            Self::Redis(error) => crate::store::redis::kind(error),
+            #[cfg(feature = "redis")]
+            Self::RedisUnusable { .. } => ErrorKind::Invalid,
+            #[cfg(feature = "redis")]
+            Self::NotReplicated { .. } => ErrorKind::Transient,
             Self::Key(_) | Self::UnsafeNumber { .. } | Self::Json(_) => ErrorKind::Invalid,
         }
     }

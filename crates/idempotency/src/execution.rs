@@ -22,7 +22,7 @@ use crate::outcome::{self, End};
 use crate::record::{Owner, Record, State};
 use crate::running::Mark;
 use crate::service::Reply;
-use crate::{Answer, AnswerBody, Context, respond};
+use crate::{Answer, AnswerBody, Context, Error, respond};
 
 /// How often the record is looked at while another process executes.
 const POLL: Duration = Duration::from_millis(50);
@@ -30,8 +30,14 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long to rely on being woken by an execution of this process.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// How often a report is tried before its claim is left to its lease.
-const REPORTS: u32 = 6;
+/// How often a report is tried before its claim is left to its lease: for longer than a failover takes.
+const REPORTS: u32 = 10;
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a client waits for its answer to be stored. What was executed is answered then; it is stored afterwards.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 pub(crate) struct Execution {
     shared: Arc<Shared>,
@@ -76,34 +82,39 @@ impl Execution {
         R: Body + Send + 'static,
     {
         self.shared.metrics.checked();
-        let answer = match self.decide(&mut reply).await {
+        // The client may go at any time; what is executed is stored for when it comes back.
+        match self.decide(&mut reply).await {
             Ok(Decision::Execute { attempt, prior }) => {
                 let context = Context::new(self.claim.id, self.admitted.key.clone(), attempt, prior);
-                Box::pin(self.execute(inner, context, &mut reply)).await
+                Box::pin(self.execute(inner, context, reply)).await;
             }
-            Ok(decision) => Ok(self.answer(&decision)),
-            Err(problem) => Ok(self.problem(problem)),
-        };
-        // The client may have gone; the answer has been stored for when it comes back.
-        drop(reply.send(answer));
+            Ok(decision) => drop(reply.send(Ok(self.answer(&decision)))),
+            Err(error) => {
+                drop(reply.send(Ok(self.problem(respond::unavailable(&error)))));
+                // The claim may stand all the same; nobody executes it, so nobody shall wait for it. Where too many
+                // are taken back already, its lease has to do.
+                if let Ok(_turn) = self.shared.taking_back.try_acquire() {
+                    self.report(Report::Abandon).await;
+                }
+            }
+        }
     }
 
     /// Claims, and where the route says so waits for the one who was first.
-    async fn decide<T>(&mut self, reply: &mut tokio::sync::oneshot::Sender<T>) -> Result<Decision, Problem> {
+    async fn decide<T>(&mut self, reply: &mut tokio::sync::oneshot::Sender<T>) -> Result<Decision, Error> {
         let deadline = match self.shared.in_flight {
             InFlight::Reject => None,
             InFlight::Wait(limit) => Some(Instant::now() + limit),
         };
         loop {
-            self.claim.owner = Owner::draw().map_err(|error| respond::unavailable(&error))?;
+            self.claim.owner = Owner::draw()?;
             let decision = match self.shared.store.claim(&self.claim).await {
                 Ok(decision) => decision,
-                Err(error) => {
-                    // The claim may stand all the same; nobody executes it, so nobody shall wait for it.
-                    let (id, owner, ttl) = (self.claim.id, self.claim.owner, self.claim.ttl);
-                    drop(self.shared.store.report(id, owner, Report::Abandon, ttl).await);
-                    return Err(respond::unavailable(&error));
+                Err(error) if self.shared.fail_open => {
+                    tracing::warn!(record = %self.claim.id, error = &error as &dyn std::error::Error, "executed without a record, since the store does not answer");
+                    return Ok(Decision::Execute { attempt: 1, prior: Prior::None });
                 }
+                Err(error) => return Err(error),
             };
             match deadline.filter(|deadline| decision == Decision::InFlight && Instant::now() < *deadline) {
                 Some(deadline) if self.changed(deadline, reply).await => {}
@@ -131,12 +142,7 @@ impl Execution {
         }
     }
 
-    async fn execute<S, B, R>(
-        &mut self,
-        inner: S,
-        context: Context,
-        reply: &mut Reply<R, S::Error>,
-    ) -> Result<Response<AnswerBody<R>>, S::Error>
+    async fn execute<S, B, R>(&mut self, inner: S, context: Context, reply: Reply<R, S::Error>)
     where
         S: Service<Request<B>, Response = Response<R>> + Send + 'static,
         S::Future: Send,
@@ -159,27 +165,34 @@ impl Execution {
         request.extensions_mut().insert(context);
         let ended = self.renewed(call(inner, request, &self.shared)).await;
         let (report, answer) = self.judge(ended);
-        self.conclude(mark, report, answer, reply).await
+        self.conclude(mark, report, answer, reply).await;
     }
 
-    /// Reports; one that was late gets what stands there instead.
+    /// Reports and answers; one that was late answers what stands there instead. A store that takes its time does not
+    /// keep the client from an answer that is known.
     async fn conclude<R: Body, E>(
         &self,
         mark: Mark,
         report: Report,
         answer: Result<Response<AnswerBody<R>>, E>,
-        reply: &mut Reply<R, E>,
-    ) -> Result<Response<AnswerBody<R>>, E> {
-        let reported = self.report(report).await;
+        mut reply: Reply<R, E>,
+    ) {
+        let mut reporting = std::pin::pin!(self.report(report));
+        let Ok(reported) = tokio::time::timeout(PATIENCE, &mut reporting).await else {
+            drop(reply.send(answer));
+            reporting.await;
+            return;
+        };
         // Whoever waits may look now; and one that was late must not wait for itself.
         drop(mark);
-        match reported {
-            Some(Reported::Lost(winner)) => match self.winner(winner, reply).await {
+        let answer = match reported {
+            Some(Reported::Lost(winner)) => match self.winner(winner, &mut reply).await {
                 Some(won) => Ok(won),
                 None => answer,
             },
             _ => answer,
-        }
+        };
+        drop(reply.send(answer));
     }
 
     /// What is reported, and what the client gets.
@@ -261,7 +274,7 @@ impl Execution {
                 }
             }
             sleep(pause).await;
-            pause *= 2;
+            pause = LONGEST_PAUSE.min(pause * 2);
         }
         None
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tower_layer::Layer;
 
 use crate::metrics::Metrics;
@@ -12,6 +13,9 @@ use crate::options::{Options, Scope, options};
 use crate::running::Running;
 use crate::service::Idempotency;
 use crate::{Answer, Context, Store};
+
+/// How many claims without an answer are taken back at once.
+const TAKING_BACK: usize = 1024;
 
 /// What happens after an execution whose outcome nobody knows: a 5xx, a panic, a lease that is over.
 #[derive(Clone)]
@@ -87,6 +91,7 @@ pub struct IdempotencyLayer {
     on_ambiguous: OnAmbiguous,
     in_flight: InFlight,
     lease: Duration,
+    fail_open: bool,
     running: Running,
     metrics: Arc<Metrics>,
 }
@@ -99,6 +104,9 @@ pub(crate) struct Shared {
     pub(crate) on_ambiguous: OnAmbiguous,
     pub(crate) in_flight: InFlight,
     pub(crate) lease: Duration,
+    pub(crate) fail_open: bool,
+    /// Bounds the claims that are taken back at once while the store is away.
+    pub(crate) taking_back: Semaphore,
     pub(crate) running: Running,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -113,6 +121,7 @@ impl IdempotencyLayer {
             on_ambiguous: OnAmbiguous::Hold,
             in_flight: InFlight::Reject,
             lease: Duration::from_secs(30),
+            fail_open: false,
             running: Running::default(),
         }
     }
@@ -138,6 +147,14 @@ impl IdempotencyLayer {
         self
     }
 
+    /// Executes also where the store does not answer, without a record: a repeat is then executed again. For routes where
+    /// to be away is worse than to be executed twice. By default such a request gets 503 and nothing is executed.
+    #[must_use]
+    pub fn fail_open(mut self) -> Self {
+        self.fail_open = true;
+        self
+    }
+
     options!();
 }
 
@@ -154,6 +171,8 @@ impl<S> Layer<S> for IdempotencyLayer {
                 on_ambiguous: layer.on_ambiguous,
                 in_flight: layer.in_flight,
                 lease: layer.lease,
+                fail_open: layer.fail_open,
+                taking_back: Semaphore::new(TAKING_BACK),
                 running: layer.running,
                 metrics: layer.metrics,
             }),

@@ -78,5 +78,11 @@ pub use options::Scope;
 pub use outcome::{NotExecuted, NotFinal, ResponseExt};
 pub use record::{Owner, Phase, Record, RecordId, RecordIdError, Stamp, State};
 pub use service::Idempotency;
+#[cfg(feature = "postgres")]
+pub use store::Postgres;
+#[cfg(feature = "redis")]
+pub use store::redis;
 pub use store::{Cleaned, LINE, Memory, Sqlite, Store};
-pub use transactional::{Keyed, Outcome, Policy, Transactional, TransactionalLayer, TransactionalService, run};
+pub use transactional::{
+    Backend, Keyed, Outcome, Policy, Transactional, TransactionalLayer, TransactionalService, run,
+};

@@ -116,7 +116,8 @@ macro_rules! options {
             self
         }
 
-        /// Response headers that are replayed beside those that always are.
+        /// Response headers that are replayed beside those that always are. Without effect on those that belong to one
+        /// exchange or client, such as `Set-Cookie`, `Date`, `RateLimit` and `traceparent`.
         #[must_use]
         pub fn replay_headers(mut self, names: impl IntoIterator<Item = http::HeaderName>) -> Self {
             self.options.replay_headers.extend(names);

@@ -1,12 +1,28 @@
 //! The one integration binary of the package.
 #![cfg(test)]
 
+#[cfg(feature = "postgres")]
+mod commit;
 mod conformance;
 mod ends;
+#[cfg(feature = "redis")]
+mod failover;
 mod fingerprints;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod holder;
 mod http;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod measure;
 mod model;
 mod order;
+#[cfg(feature = "redis")]
+mod own_servers;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod proxy;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod servers;
 mod speed;
 mod support;
 mod transactional;

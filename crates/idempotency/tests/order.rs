@@ -12,7 +12,7 @@ use axum::routing::put;
 use steadfast_idempotency::{Answer, Error, ResponseExt, Scope, Transactional, TransactionalLayer};
 use tower_layer::Layer;
 
-use crate::support::{Answered, Backend, authenticated, backends, database, request, send};
+use crate::support::{Answered, authenticated, backends, database, request, send};
 
 /// A limiter that lets through so many, a precondition on a version that each update raises, and the update itself.
 fn behind<L>(layer: L, limit: u32) -> Router
@@ -89,7 +89,8 @@ async fn check(app: &Router) {
 
 #[tokio::test]
 async fn a_replay_ends_at_the_look_up_in_the_leased_form() {
-    for Backend { store, .. } in backends().await {
+    for backend in backends().await {
+        let store = Arc::clone(&backend.store);
         let layer = steadfast_idempotency::IdempotencyLayer::new(store, Scope::new("PUT /products/{id}"));
         check(&behind(layer, 2)).await;
     }

@@ -6,7 +6,7 @@ use ::http::StatusCode;
 use steadfast_idempotency::{Answer, Decision, Owner, RecordId, Report};
 use tokio::time::Instant;
 
-use crate::support::{backends, claim};
+use crate::support::{claim, memory, sqlite};
 
 fn nth(number: u64) -> steadfast_idempotency::Claim {
     let mut claim = claim("", 0, "a", false);
@@ -20,7 +20,7 @@ fn nth(number: u64) -> steadfast_idempotency::Claim {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_is_cheap_and_claims_share_commits() {
     let answer = Arc::new(Answer::new(StatusCode::CREATED).with_body(vec![b'x'; 200]));
-    let [memory, sqlite] = backends().await;
+    let (memory, sqlite) = (memory(), sqlite().await);
     let claims: Vec<_> = (0..100_000).map(nth).collect();
     let start = Instant::now();
     for claim in &claims {

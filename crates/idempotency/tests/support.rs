@@ -1,4 +1,4 @@
-//! Both stores, a service behind the layer, and requests.
+//! Every store, a service behind the layer, and requests.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,11 +22,20 @@ use tower::ServiceExt;
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) const SCOPE: &str = "POST /orders";
 
-/// One backend, with the clock it reckons by.
+/// One backend, with the time it reckons by.
 pub(crate) struct Backend {
+    pub(crate) name: &'static str,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: SeededClock,
-    pub(crate) db: Option<TestDb>,
+    pub(crate) time: Time,
+}
+
+/// How a backend's time is moved: by its clock, or, where the clock is a server's, by ageing the records.
+pub(crate) enum Time {
+    Seeded(SeededClock, Option<TestDb>),
+    #[cfg(feature = "postgres")]
+    Postgres(steadfast_testkit::TestPostgres),
+    #[cfg(feature = "redis")]
+    Redis(crate::servers::Keys),
 }
 
 pub(crate) fn clock() -> SeededClock {
@@ -35,23 +44,127 @@ pub(crate) fn clock() -> SeededClock {
 
 pub(crate) async fn database() -> TestDb {
     let db = steadfast_testkit::database().await;
-    steadfast_db::migrate(&db, &LINE).await.unwrap();
+    steadfast_db::migrate(&*db, &LINE).await.unwrap();
     db
 }
 
-pub(crate) async fn backends() -> [Backend; 2] {
-    let memory = clock();
-    let sqlite = clock();
-    let db = database().await;
-    [
-        Backend { store: Arc::new(Memory::new(Arc::new(memory.clone()))), clock: memory, db: None },
-        Backend { store: Arc::new(Sqlite::new(db.clone(), Arc::new(sqlite.clone()))), clock: sqlite, db: Some(db) },
-    ]
+pub(crate) fn memory() -> Backend {
+    let clock = clock();
+    let store = Arc::new(Memory::new(Arc::new(clock.clone())));
+    Backend { name: "memory", store, time: Time::Seeded(clock, None) }
+}
+
+pub(crate) async fn sqlite() -> Backend {
+    let (clock, db) = (clock(), database().await);
+    let store = Arc::new(Sqlite::new(db.clone(), Arc::new(clock.clone())));
+    Backend { name: "sqlite", store, time: Time::Seeded(clock, Some(db)) }
+}
+
+#[cfg(feature = "postgres")]
+pub(crate) async fn postgres_database() -> steadfast_testkit::TestPostgres {
+    let db = steadfast_testkit::postgres().await;
+    steadfast_db::migrate(&*db, &LINE).await.unwrap();
+    db
+}
+
+#[cfg(feature = "postgres")]
+pub(crate) async fn postgres() -> Backend {
+    let db = postgres_database().await;
+    // A crowd of tests on two cores is no reason to fail.
+    let store = Arc::new(steadfast_idempotency::Postgres::new(db.clone()).limit(LIMIT));
+    Backend { name: "postgres", store, time: Time::Postgres(db) }
+}
+
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "redis")),
+    expect(unused_mut, reason = "the servers' stores stand behind their features")
+)]
+pub(crate) async fn backends() -> Vec<Backend> {
+    let mut all = vec![memory(), sqlite().await];
+    #[cfg(feature = "postgres")]
+    all.push(postgres().await);
+    #[cfg(feature = "redis")]
+    all.extend([crate::servers::single().await, crate::servers::cluster().await]);
+    all
 }
 
 impl Backend {
     pub(crate) fn layer(&self) -> IdempotencyLayer {
         IdempotencyLayer::new(Arc::clone(&self.store), Scope::new(SCOPE))
+    }
+
+    pub(crate) fn sqlite_db(&self) -> &TestDb {
+        let Time::Seeded(_, Some(db)) = &self.time else { panic!("{} is not SQLite", self.name) };
+        db
+    }
+
+    pub(crate) async fn advance(&self, by: Duration) {
+        self.shift(i64::try_from(by.as_millis()).unwrap()).await;
+    }
+
+    /// The clock goes back.
+    pub(crate) async fn back(&self, by: Duration) {
+        self.shift(-i64::try_from(by.as_millis()).unwrap()).await;
+    }
+
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unused_async, reason = "PostgreSQL's store stands behind its feature")
+    )]
+    async fn shift(&self, millis: i64) {
+        match &self.time {
+            Time::Seeded(clock, _) => {
+                let now = steadfast_core::Clock::now(clock).as_millis();
+                clock.set(Timestamp::from_millis(now + millis));
+            }
+            #[cfg(feature = "postgres")]
+            Time::Postgres(db) => {
+                let age = "update idempotency_record
+                    set since = since - $1, expires_at = expires_at - $1, claimed_at = claimed_at - $1";
+                sqlx::query(age).bind(millis).execute(db.pool()).await.unwrap();
+            }
+            #[cfg(feature = "redis")]
+            Time::Redis(keys) => keys.age(millis),
+        }
+    }
+
+    /// What lies between an instant and the next: a millisecond where the clock stands still, more where it runs on.
+    pub(crate) fn moment(&self) -> Duration {
+        if matches!(self.time, Time::Seeded(..)) { Duration::from_millis(1) } else { Duration::from_secs(10) }
+    }
+
+    /// Damages every record; `false` where there is nothing that could be.
+    pub(crate) async fn damage(&self) -> bool {
+        match &self.time {
+            Time::Seeded(_, None) => return false,
+            Time::Seeded(_, Some(db)) => {
+                let mut tx = db.begin().await.unwrap();
+                sqlx::raw_sql("update idempotency_record set fingerprint = x'02'").execute(&mut *tx).await.unwrap();
+                tx.commit().await.unwrap();
+            }
+            #[cfg(feature = "postgres")]
+            Time::Postgres(db) => {
+                sqlx::raw_sql("update idempotency_record set fingerprint = '2'").execute(db.pool()).await.unwrap();
+            }
+            #[cfg(feature = "redis")]
+            Time::Redis(keys) => keys.each(|connection, key| {
+                let _: i64 = redis::cmd("SETRANGE").arg(key).arg(55).arg("zz").query(connection).unwrap();
+            }),
+        }
+        true
+    }
+
+    /// How many records there are, expired ones included; `None` where that cannot be told.
+    pub(crate) async fn count(&self) -> Option<i64> {
+        let count = "select count(*) from idempotency_record";
+        match &self.time {
+            Time::Seeded(_, None) => None,
+            Time::Seeded(_, Some(db)) => Some(sqlx::query_scalar(count).fetch_one(db.readers()).await.unwrap()),
+            #[cfg(feature = "postgres")]
+            Time::Postgres(db) => Some(sqlx::query_scalar(count).fetch_one(db.pool()).await.unwrap()),
+            #[cfg(feature = "redis")]
+            Time::Redis(keys) => Some(keys.count()),
+        }
     }
 }
 

@@ -5,20 +5,26 @@ use sqlx::{Sqlite, Transaction};
 use steadfast_core::{EventId, NewEvent, Timestamp};
 use steadfast_db::{BoxError, EventSink};
 
-use crate::store::sqlite;
-use crate::{Error, Hint};
+use crate::{Backend, Error, Hint};
 
 /// Appends one event in the caller's transaction and answers with its id: the event exists exactly if the transaction
-/// commits. Two statements.
+/// commits. Two statements on SQLite, one on PostgreSQL.
 ///
 /// With [`NewEvent::sequence`] the number is the aggregate's version and must be the next one; without, it is drawn.
 /// Either way an aggregate's events are numbered 1, 2, 3 … without a gap.
+///
+/// On PostgreSQL the aggregate's row in `outbox_sequence` stays locked until the transaction ends: transactions that
+/// append events of one aggregate take turns.
 ///
 /// # Errors
 /// Every error must fail the caller's transaction. [`Error::Sequence`] and [`Error::MixedNumbering`] say that the
 /// numbers of the aggregate's events would not be contiguous; [`Error::Name`] and [`Error::PayloadTooLarge`] that the
 /// event could never be published.
-pub async fn append(tx: &mut Transaction<'_, Sqlite>, event: &NewEvent, now: Timestamp) -> Result<EventId, Error> {
+pub async fn append<DB: Backend>(
+    tx: &mut Transaction<'_, DB>,
+    event: &NewEvent,
+    now: Timestamp,
+) -> Result<EventId, Error> {
     let ids = append_many(tx, std::slice::from_ref(event), now).await?;
     // One event has one id.
     ids.into_iter().next().ok_or(Error::Corrupt { id: 0, fault: "an event was not written" })
@@ -28,17 +34,12 @@ pub async fn append(tx: &mut Transaction<'_, Sqlite>, event: &NewEvent, now: Tim
 ///
 /// # Errors
 /// As [`append`].
-pub async fn append_many(
-    tx: &mut Transaction<'_, Sqlite>,
+pub async fn append_many<DB: Backend>(
+    tx: &mut Transaction<'_, DB>,
     events: &[NewEvent],
     now: Timestamp,
 ) -> Result<Vec<EventId>, Error> {
-    sqlite::append_events(tx, events, now, random).await
-}
-
-/// The random part of an event's id.
-fn random() -> [u8; 10] {
-    std::array::from_fn(|_| fastrand::u8(..))
+    DB::append_events(tx, events, now).await
 }
 
 /// The outbox as the place where other patterns put their events.
@@ -58,6 +59,19 @@ impl Sink {
     pub fn with_hint(hint: Hint) -> Self {
         Self { hint: Some(hint) }
     }
+
+    async fn take<DB: Backend>(
+        &self,
+        tx: &mut Transaction<'_, DB>,
+        events: &[NewEvent],
+        now: Timestamp,
+    ) -> Result<(), BoxError> {
+        append_many(tx, events, now).await?;
+        if let Some(hint) = &self.hint {
+            hint.notify();
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -68,10 +82,19 @@ impl EventSink<Sqlite> for Sink {
         events: &[NewEvent],
         now: Timestamp,
     ) -> Result<(), BoxError> {
-        append_many(tx, events, now).await?;
-        if let Some(hint) = &self.hint {
-            hint.notify();
-        }
-        Ok(())
+        self.take(tx, events, now).await
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[async_trait]
+impl EventSink<sqlx::Postgres> for Sink {
+    async fn append_many(
+        &self,
+        tx: &mut Transaction<'_, sqlx::Postgres>,
+        events: &[NewEvent],
+        now: Timestamp,
+    ) -> Result<(), BoxError> {
+        self.take(tx, events, now).await
     }
 }

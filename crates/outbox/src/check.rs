@@ -1,5 +1,7 @@
 //! What an event may look like, so that whatever is appended can also be published.
 
+use serde_json::Value;
+use steadfast_bus::headers;
 use steadfast_core::NewEvent;
 
 use crate::Error;
@@ -38,8 +40,9 @@ pub(crate) fn names(event: &NewEvent) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the size of a serialized payload.
-pub(crate) fn payload(event: &NewEvent, json: &str) -> Result<(), Error> {
+/// The payload as JSON, if it is not too large.
+pub(crate) fn payload(event: &NewEvent) -> Result<String, Error> {
+    let json = event.payload.to_string();
     if json.len() > PAYLOAD_LIMIT {
         return Err(Error::PayloadTooLarge {
             event_type: event.event_type.clone(),
@@ -47,12 +50,20 @@ pub(crate) fn payload(event: &NewEvent, json: &str) -> Result<(), Error> {
             limit: PAYLOAD_LIMIT,
         });
     }
-    Ok(())
+    Ok(json)
+}
+
+/// What travels beside the envelope, as a JSON object in text; none where there is nothing.
+pub(crate) fn headers(event: &NewEvent) -> Option<String> {
+    let saga = event.saga.map(|saga| (headers::SAGA_ID.to_owned(), Value::from(saga.to_string())));
+    let trace = trace(event).map(|trace| (headers::TRACEPARENT.to_owned(), Value::from(trace)));
+    let object: serde_json::Map<_, _> = saga.into_iter().chain(trace).collect();
+    (!object.is_empty()).then(|| Value::from(object).to_string())
 }
 
 /// The trace context, where it can travel as a header. One that cannot is left out, as W3C asks: no business
 /// transaction fails for the sake of its trace.
-pub(crate) fn trace(event: &NewEvent) -> Option<&str> {
+fn trace(event: &NewEvent) -> Option<&str> {
     event
         .traceparent
         .as_deref()
@@ -92,8 +103,11 @@ mod tests {
 
     #[test]
     fn a_payload_has_a_bound() {
-        assert!(payload(&event(), &"x".repeat(PAYLOAD_LIMIT)).is_ok());
-        assert!(matches!(payload(&event(), &"x".repeat(PAYLOAD_LIMIT + 1)), Err(Error::PayloadTooLarge { .. })));
+        // Two bytes are its quotes.
+        let sized = |size: usize| NewEvent { payload: json!("x".repeat(size - 2)), ..event() };
+        assert!(payload(&sized(PAYLOAD_LIMIT)).is_ok());
+        let error = payload(&sized(PAYLOAD_LIMIT + 1));
+        assert!(matches!(error, Err(Error::PayloadTooLarge { size, .. }) if size == PAYLOAD_LIMIT + 1), "{error:?}");
     }
 
     #[test]

@@ -3,25 +3,24 @@
 use std::time::Duration;
 
 use steadfast_core::retry::Backoff;
-use steadfast_db::Db;
 
-use crate::Hint;
+use crate::{Hint, Outbox};
 
 /// One outbox that a relay publishes.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// Names it in metrics and logs, and on the wire as `ce_source`: `/` and this.
     pub name: String,
-    /// The database with the outbox in it.
-    pub db: Db,
+    /// The outbox.
+    pub outbox: Outbox,
     /// Wakes the relay for this source.
     pub hint: Hint,
 }
 
 impl Source {
-    /// The outbox in `db`. Hand [`Source::hint`] to whoever commits events in this process.
-    pub fn new(name: impl Into<String>, db: Db) -> Self {
-        Self { name: name.into(), db, hint: Hint::new() }
+    /// The outbox in a database of any backend. Hand [`Source::hint`] to whoever commits events in this process.
+    pub fn new(name: impl Into<String>, db: impl Into<Outbox>) -> Self {
+        Self { name: name.into(), outbox: db.into(), hint: Hint::new() }
     }
 
     /// With a hint that exists already.
@@ -35,10 +34,11 @@ impl Source {
 /// How a relay works. The defaults suit one process beside its databases.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The name of this relay. One that starts again under the same name takes its lanes back at once; one of another
-    /// name waits until the lease has ended.
+    /// The name of this relay, its own among those that share an outbox. One that starts again under the same name takes
+    /// its lanes back at once; one of another name waits until the lease has ended.
     pub node: String,
-    /// Events of one batch, at least 1. A crash sends at most two batches of each source again.
+    /// Events of one batch, at least 1: of a source on SQLite; on PostgreSQL of a bucket, of which a lane sends several at
+    /// once. A crash sends at most two batches of each again.
     pub batch: usize,
     /// The first pause after nothing was found; it doubles up to [`poll_last`](Self::poll_last).
     pub poll_first: Duration,
@@ -56,7 +56,8 @@ pub struct Config {
     pub retry: Backoff,
     /// How often metrics and held aggregates are looked at.
     pub refresh: Duration,
-    /// How often everything that waits is looked at anew, as a check of the relay's own position.
+    /// How often what waits is looked at without regard to the relay's own position, as a check of it: everything on
+    /// SQLite, a stretch of the table on PostgreSQL.
     pub sweep: Duration,
     /// How long a stopping relay waits for what is in flight.
     pub drain: Duration,

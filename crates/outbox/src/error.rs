@@ -69,6 +69,11 @@ pub enum Error {
         /// What is wrong with it.
         fault: &'static str,
     },
+    /// The sequence that ids are drawn from was altered.
+    #[error(
+        "the sequence outbox_id caches ids, so their order is no longer that of commits: alter sequence outbox_id cache 1 increment 1"
+    )]
+    CachedIds,
     /// The archive could not be written; nothing was deleted.
     #[error("the archive cannot be written; no event was deleted")]
     Archive(#[source] std::io::Error),
@@ -89,7 +94,7 @@ impl Classified for Error {
             }
             Self::Fenced { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Archive(_) => ErrorKind::Transient,
+            Self::Archive(_) | Self::CachedIds => ErrorKind::Transient,
         }
     }
 }

@@ -55,6 +55,7 @@
 
 mod append;
 mod archive;
+mod backend;
 mod check;
 mod config;
 mod error;
@@ -63,19 +64,25 @@ mod lag;
 mod lanes;
 mod metrics;
 mod numbering;
+mod outbox;
 mod relay;
 mod status;
 mod store;
 mod verify;
 
 pub mod dead_letter;
+pub mod inbox;
+#[cfg(feature = "postgres")]
+pub mod trial;
 
 pub use append::{Sink, append, append_many};
 pub use archive::{Target, archive};
+pub use backend::Backend;
 pub use check::PAYLOAD_LIMIT;
 pub use config::{Config, Source};
 pub use error::Error;
 pub use hint::Hint;
+pub use outbox::Outbox;
 pub use relay::Relay;
 pub use status::{Status, status};
 pub use store::Parked;
@@ -88,5 +95,10 @@ pub const LINE: steadfast_db::Line = steadfast_db::Line {
         version: 1,
         name: "outbox",
         sql: include_str!("../migrations/sqlite/0001_outbox.sql"),
+    }],
+    postgres: &[steadfast_db::Migration {
+        version: 1,
+        name: "outbox",
+        sql: include_str!("../migrations/postgres/0001_outbox.sql"),
     }],
 };

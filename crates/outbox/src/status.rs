@@ -3,8 +3,7 @@
 use steadfast_core::Timestamp;
 use steadfast_db::Db;
 
-use crate::Error;
-use crate::store::{Store, sqlite};
+use crate::{Error, Outbox};
 
 /// How an outbox stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,18 +11,14 @@ use crate::store::{Store, sqlite};
 pub struct Status {
     /// When the oldest of the events that wait was written, if any waits. Its age is what an operator asks about.
     pub oldest_waiting: Option<Timestamp>,
-    /// Rows in the outbox, published ones included.
+    /// Rows in the outbox, published ones included; on PostgreSQL by its statistics.
     pub rows: u64,
     /// Aggregates that are held back by an event which the log refuses.
     pub parked: u64,
 }
 
-/// How the outbox in `db` stands now. Costs the same however large it is.
+/// How the outbox in `db` stands now. Costs the same however large it is. [`Outbox::status`](crate::Outbox::status) is
+/// the same for any backend.
 pub async fn status(db: &Db) -> Result<Status, Error> {
-    let status = sqlite::Outbox::new(db.clone()).status(1).await?;
-    Ok(Status {
-        oldest_waiting: status.waiting.first().copied(),
-        rows: u64::try_from(status.size).unwrap_or(0),
-        parked: u64::try_from(status.parked).unwrap_or(0),
-    })
+    Outbox::from(db.clone()).status().await
 }

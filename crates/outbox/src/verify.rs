@@ -5,7 +5,7 @@ use std::fmt;
 
 use steadfast_db::Db;
 
-use crate::Error;
+use crate::{Error, Outbox};
 
 /// What is wrong with the events of one aggregate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,31 +46,30 @@ impl fmt::Display for Violation {
 }
 
 /// Aggregates that one report names.
-const SUSPECTS: i64 = 1_000;
+pub(crate) const SUSPECTS: i64 = 1_000;
 /// Numbers that one violation names.
 const NAMED: usize = 100;
 
 /// Checks the whole outbox and answers with what is wrong, for the first thousand aggregates where something is. It reads
-/// everything: for operators and tests, not for the path of requests.
+/// everything: for operators and tests, not for the path of requests. [`Outbox::verify`](crate::Outbox::verify) is the
+/// same for any backend.
 pub async fn verify(db: &Db) -> Result<Vec<Violation>, Error> {
-    // One snapshot for all statements: writers go on meanwhile.
-    let mut tx = db.readers().begin().await?;
-    let suspects: Vec<(String, String, i64, i64)> =
-        sqlx::query_as(include_str!("store/sqlite/read_suspects.sql")).bind(SUSPECTS).fetch_all(&mut *tx).await?;
-    let mut violations = Vec::new();
-    for (aggregate_type, aggregate_id, floor, last) in suspects {
-        let sequences: Vec<i64> = sqlx::query_scalar(include_str!("store/sqlite/read_sequences.sql"))
-            .bind(&aggregate_type)
-            .bind(&aggregate_id)
-            .fetch_all(&mut *tx)
-            .await?;
-        violations.extend(faults(&sequences, floor, last).into_iter().map(|fault| Violation {
-            aggregate_type: aggregate_type.clone(),
-            aggregate_id: aggregate_id.clone(),
-            fault,
-        }));
-    }
-    Ok(violations)
+    Outbox::from(db.clone()).verify().await
+}
+
+/// What is wrong with an aggregate whose events' numbers, in order of id, should be `floor + 1 ..= last`.
+pub(crate) fn violations(
+    aggregate_type: &str,
+    aggregate_id: &str,
+    sequences: &[i64],
+    floor: i64,
+    last: i64,
+) -> impl Iterator<Item = Violation> {
+    faults(sequences, floor, last).into_iter().map(|fault| Violation {
+        aggregate_type: aggregate_type.to_owned(),
+        aggregate_id: aggregate_id.to_owned(),
+        fault,
+    })
 }
 
 /// What is wrong with numbers that should be `floor + 1 ..= last`, in order.

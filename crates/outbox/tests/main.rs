@@ -2,9 +2,14 @@
 
 mod append;
 mod archive;
+mod examples;
 mod held;
+mod inbox;
 mod measure;
+mod measure_postgres;
 mod metrics;
+mod postgres;
 mod relay;
+mod roles;
 mod support;
 mod takeover;

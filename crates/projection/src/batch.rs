@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use steadfast_bus::{Delivered, headers};
+use steadfast_bus::{Delivered, Partition, headers};
 use steadfast_core::Event;
 
 use crate::Subscription;
@@ -20,29 +20,54 @@ pub(crate) struct Batch {
     pub(crate) moves: Vec<Move>,
 }
 
-/// Sorts what was delivered. `positions` are the next offsets to read; what lies before them has been applied.
-pub(crate) fn read(delivered: Vec<Delivered>, positions: &BTreeMap<u32, i64>, wanted: &Subscription) -> Batch {
+/// A record as far as it can be read without knowing how far the projection has come.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    partition: Partition,
+    offset: i64,
+    /// The event, if the projection wants it; or why it is none.
+    event: Result<Option<Event>, String>,
+}
+
+/// Reads records.
+pub(crate) fn decode(delivered: Vec<Delivered>, wanted: &Subscription) -> Vec<Decoded> {
+    let decode = |Delivered { topic, partition, offset, record }| {
+        let event = match headers::decode(&record) {
+            Ok(event) if !wanted.wants(&event.aggregate_type) => Ok(None),
+            Ok(event) if has_nul(&event) => {
+                Err(format!("{topic}: the aggregate's type or id holds a NUL, which no database stores"))
+            }
+            Ok(event) => Ok(Some(event)),
+            Err(error) => Err(format!("{topic}: {}", chain(&error))),
+        };
+        Decoded { partition, offset, event }
+    };
+    delivered.into_iter().map(decode).collect()
+}
+
+/// Sorts what was read. `positions` are the next offsets to read; what lies before them has been applied.
+pub(crate) fn read(decoded: Vec<Decoded>, positions: &BTreeMap<Partition, i64>) -> Batch {
     let mut batch = Batch::default();
-    let mut moves: BTreeMap<u32, Move> = BTreeMap::new();
-    for Delivered { topic, partition, offset, record } in delivered {
-        let one = moves.entry(partition).or_insert_with(|| {
-            let expected = positions.get(&partition).copied().unwrap_or(offset);
-            Move { partition, expected, next: expected }
+    let mut moves: BTreeMap<Partition, Move> = BTreeMap::new();
+    for Decoded { partition, offset, event } in decoded {
+        let one = moves.entry(partition).or_insert_with_key(|partition| {
+            let expected = positions.get(partition).copied().unwrap_or(offset);
+            Move { partition: partition.clone(), expected, next: expected }
         });
         if offset < one.next {
             continue;
         }
         one.next = offset + 1;
-        match headers::decode(&record) {
-            Ok(event) if wanted.wants(&event.aggregate_type) => batch.events.push(event),
-            Ok(_) => {}
-            Err(error) => {
-                let detail = format!("{topic}: {}", chain(&error));
-                let row = ("unreadable", None, None, None, None, None, Some(partition), Some(offset), detail);
-                batch.unreadable.push(row);
-            }
+        match event {
+            Ok(event) => batch.events.extend(event),
+            Err(fault) => batch.unreadable.push(SkipRow::unreadable(&one.partition, offset, &fault)),
         }
     }
     batch.moves = moves.into_values().filter(|one| one.next > one.expected).collect();
     batch
+}
+
+/// PostgreSQL stores no NUL in a text, and an event that it refuses would stop all others for ever.
+fn has_nul(event: &Event) -> bool {
+    event.aggregate_type.contains('\0') || event.aggregate_id.contains('\0')
 }

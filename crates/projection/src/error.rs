@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::path::PathBuf;
 
 use steadfast_core::{Classified, ErrorKind};
 use steadfast_db::BoxError;
@@ -42,6 +43,15 @@ pub enum Error {
     /// A YAML file has faults; all of them are listed.
     #[error("{}", Listed(.0))]
     Faults(Vec<Fault>),
+    /// A file cannot be used.
+    #[error("the projection in {} cannot be used", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: BoxError,
+    },
     /// A chain of upcasters has no end.
     #[error("the upcasters of {event_type} lead back to it: each must lead to a newer version")]
     UpcastCycle {
@@ -126,7 +136,7 @@ impl Classified for Error {
             Self::Apply { source, .. } if is_transient(source.as_ref()) => ErrorKind::Transient,
             Self::Apply { .. } => ErrorKind::Bug,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Faults(_) | Self::UpcastCycle { .. } => ErrorKind::Invalid,
+            Self::Faults(_) | Self::File { .. } | Self::UpcastCycle { .. } => ErrorKind::Invalid,
             Self::NotParked { .. } | Self::NotApplicable { .. } => ErrorKind::Refused,
         }
     }
@@ -138,7 +148,10 @@ pub(crate) fn is_transient(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(db) = error.downcast_ref::<steadfast_db::Error>() {
-            return db.kind() == ErrorKind::Transient;
+            return match db {
+                steadfast_db::Error::Sql(sql) => sql_is_transient(sql),
+                other => other.kind() == ErrorKind::Transient,
+            };
         }
         if let Some(sql) = error.downcast_ref::<sqlx::Error>() {
             return sql_is_transient(sql);
@@ -148,21 +161,31 @@ pub(crate) fn is_transient(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// The same table as `steadfast_db::Error::kind`, for an error that is only borrowed.
+/// As `steadfast_db::Error::kind`, for an error that is only borrowed; a deadlock too is the world's.
 fn sql_is_transient(error: &sqlx::Error) -> bool {
     match error {
-        // SQLite: busy, locked, read-only, I/O, full, cannot open.
-        sqlx::Error::Database(db) => db
-            .code()
-            .and_then(|code| code.parse::<i64>().ok())
-            .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14)),
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code_is_transient(&code)),
         sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::Protocol(_) => true,
         _ => false,
     }
+}
+
+/// A SQLSTATE has five characters; SQLite's extended codes are numbers of up to four digits.
+fn code_is_transient(code: &str) -> bool {
+    if code.len() == 5 {
+        // Connection, transaction rollback, no room, operator, system; a lock or a statement that took too long, a server
+        // that takes no writes, rights that an operator can give.
+        let classes = ["08", "28", "40", "53", "57", "58"];
+        return classes.iter().any(|class| code.starts_with(class))
+            || ["55P03", "25006", "42501", "3D000"].contains(&code);
+    }
+    // Busy, locked, read-only, I/O, full, cannot open.
+    code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
 }
 
 /// An error and its causes on one line, for a table or a log.
@@ -187,4 +210,19 @@ pub(crate) fn yaml_fault(error: &serde_saphyr::Error) -> Fault {
     let message = text.lines().next().unwrap_or_default();
     let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message).to_owned();
     Fault { line, path: String::new(), message, way_out: "compare it with the example in the documentation".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worlds_faults_are_nobodys_poison() {
+        for code in ["5", "261", "13", "40P01", "40001", "55P03", "57014", "57P01", "08006", "53300", "42501"] {
+            assert!(code_is_transient(code), "{code}");
+        }
+        for code in ["1", "19", "2067", "23505", "22P02", "22001", "42703", "P0001"] {
+            assert!(!code_is_transient(code), "{code}");
+        }
+    }
 }

@@ -12,21 +12,21 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
-use steadfast_core::{Event, Timestamp};
-use steadfast_db::tx::Tx;
+use sqlx::Database;
+use steadfast_core::{Event, EventId, Timestamp};
 
 use crate::error::chain;
 use crate::isolate::{Chunk, Held, apply, apply_each};
 use crate::metrics::Tally;
 use crate::ordering::{GapPolicy, Mark, Pick, Plan, order};
-use crate::store::{self, Aggregate, ParkRow, SequenceRow, SkipRow, State, Waiting, hex};
+use crate::store::{Aggregate, ParkRow, SequenceRow, SkipRow, State, Store, Tx, Waiting};
 use crate::{Error, Projection, Subscription, Upcasters};
 
 /// What stays the same from batch to batch.
 #[derive(Debug)]
-pub(crate) struct Rules<'a> {
+pub(crate) struct Rules<'a, DB: Database> {
     pub(crate) id: i64,
-    pub(crate) projection: &'a dyn Projection,
+    pub(crate) projection: &'a dyn Projection<DB>,
     pub(crate) subscription: &'a Subscription,
     pub(crate) upcasters: &'a Upcasters,
     pub(crate) gaps: GapPolicy,
@@ -71,9 +71,10 @@ struct Group {
 
 /// Folds events into the read model, within the transaction; `due` are aggregates to look at without a new event.
 /// With `careful` an event that fails is found and parked, without it it fails the batch.
-pub(crate) async fn fold(
-    rules: &Rules<'_>,
-    tx: &mut Tx,
+pub(crate) async fn fold<S: Store>(
+    store: &S,
+    rules: &Rules<'_, S::Sql>,
+    tx: &mut Tx<S>,
     events: Vec<Event>,
     due: Vec<Aggregate>,
     careful: bool,
@@ -88,19 +89,19 @@ pub(crate) async fn fold(
         return Ok(Folded::default());
     }
     let keys: Vec<&Aggregate> = by_aggregate.keys().collect();
-    let standings = store::standings(tx, rules.id, &keys).await?;
+    let standings = store.standings(tx, rules.id, &keys).await?;
     let mut work = Work::plan(rules, by_aggregate, standings, events, now)?;
     let chunk = work.lift(rules);
     work.folded.oldest = chunk.events.iter().map(|event| event.created_at).min();
     if careful {
         let items = &work.items;
-        let held = apply_each(rules.projection, tx, chunk, |item| items[item].group).await?;
+        let held = apply_each(store, rules.projection, tx, chunk, |item| items[item].group).await?;
         work.take_back(held);
     } else {
-        apply(rules.projection, tx, &chunk).await?;
+        apply::<S>(rules.projection, tx, &chunk).await?;
     }
     work.settle();
-    work.write(rules.id, tx, now).await?;
+    work.folded.changed = work.write(store, rules.id, tx, now).await?;
     Ok(work.folded)
 }
 
@@ -118,8 +119,8 @@ struct Work {
 
 impl Work {
     /// Decides for each aggregate, and lines up what is due in the order of arrival.
-    fn plan(
-        rules: &Rules<'_>,
+    fn plan<DB: Database>(
+        rules: &Rules<'_, DB>,
         by_aggregate: BTreeMap<Aggregate, Vec<usize>>,
         mut standings: HashMap<Aggregate, Waiting>,
         events: Vec<Event>,
@@ -167,24 +168,12 @@ impl Work {
     fn account(
         &mut self,
         group: usize,
-        Aggregate(kind, id): &Aggregate,
+        aggregate: &Aggregate,
         plan: &Plan,
         indices: &[usize],
         events: &mut [Option<Event>],
     ) {
-        let row = |reason, first, last, event, detail: &str| -> SkipRow {
-            (
-                reason,
-                Some(kind.clone()),
-                Some(id.clone()),
-                Some(first),
-                Some(last),
-                event,
-                None,
-                None,
-                detail.to_owned(),
-            )
-        };
+        let Aggregate(kind, id) = aggregate;
         let tally = &mut self.folded.tally;
         tally.duplicate += plan.duplicates.len() as u64;
         self.folded.alarms += u32::from(plan.alarm);
@@ -197,12 +186,14 @@ impl Work {
                 "two events with one number"
             );
             tally.skipped += 1;
-            self.skips.push(row("collision", event.sequence, event.sequence, Some(text_of(&event)), detail));
+            let numbers = (event.sequence, event.sequence);
+            self.skips.push(SkipRow::of("collision", aggregate, numbers, Some(text_of(&event)), detail));
         }
         for (first, last) in &plan.skipped {
             tracing::warn!(aggregate_type = kind, aggregate_id = id, first, last, "missing events were given up");
             tally.skipped += last.abs_diff(*first) + 1;
-            self.skips.push(row("gap", *first, *last, None, "missing for longer than the policy allows"));
+            let detail = "missing for longer than the policy allows";
+            self.skips.push(SkipRow::of("gap", aggregate, (*first, *last), None, detail));
         }
         let park = plan.park.iter().filter_map(|at| events[indices[*at]].take());
         self.parked.extend(park.map(|event| (group, event)));
@@ -210,7 +201,7 @@ impl Work {
 
     /// Brings the events up to date, leaves out what the projection does not know, and what stands behind an event that
     /// cannot be brought up to date.
-    fn lift(&mut self, rules: &Rules<'_>) -> Chunk {
+    fn lift<DB: Database>(&mut self, rules: &Rules<'_, DB>) -> Chunk {
         let mut chunk = Chunk::default();
         for (index, item) in self.items.iter_mut().enumerate() {
             let Some(event) = item.event.take() else { continue };
@@ -278,41 +269,40 @@ impl Work {
         }
     }
 
-    /// Writes what has changed.
-    async fn write(&mut self, id: i64, tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
+    /// Writes what has changed, and says whether anything has.
+    async fn write<S: Store>(&self, store: &S, id: i64, tx: &mut Tx<S>, now: Timestamp) -> Result<bool, Error> {
         let sequences = self.sequences();
         if !sequences.is_empty() {
-            store::save_sequences(tx, id, &sequences).await?;
+            store.save_sequences(tx, id, &sequences).await?;
         }
         let (park, release, marks) = (self.park_rows(), self.release_rows(), self.mark_rows());
         if !release.is_empty() {
-            store::release(tx, id, &release).await?;
+            store.release(tx, id, &release).await?;
         }
         if !park.is_empty() {
-            store::park(tx, id, &park, now).await?;
+            store.park(tx, id, &park, now).await?;
         }
         for (rows, state) in [(&marks.0, State::Waiting), (&marks.1, State::Behind)] {
             if !rows.is_empty() {
-                store::mark_parked(tx, id, rows, state).await?;
+                store.mark_parked(tx, id, rows, state).await?;
             }
         }
         if !self.skips.is_empty() {
-            store::record_skips(tx, id, &self.skips, now).await?;
+            store.record_skips(tx, id, &self.skips, now).await?;
         }
-        self.folded.changed = !(sequences.is_empty()
+        Ok(!(sequences.is_empty()
             && park.is_empty()
             && release.is_empty()
             && marks.0.is_empty()
             && marks.1.is_empty()
-            && self.skips.is_empty());
-        Ok(())
+            && self.skips.is_empty()))
     }
 
     fn sequences(&self) -> Vec<SequenceRow<'_>> {
-        let mut ids: Vec<Option<String>> = vec![None; self.groups.len()];
+        let mut ids: Vec<Option<EventId>> = vec![None; self.groups.len()];
         for item in &self.items {
             if item.mark.sequence == self.groups[item.group].last {
-                ids[item.group] = Some(hex(&item.mark.event_id));
+                ids[item.group] = Some(item.mark.event_id);
             }
         }
         let moved = self.groups.iter().zip(ids).filter(|(group, _)| group.last > group.waiting.standing.last);
@@ -324,15 +314,7 @@ impl Work {
     fn park_rows(&self) -> Vec<ParkRow> {
         let row = |group: &Group, event: &Event, state, error| {
             let text = text_of(event);
-            (
-                group.aggregate.0.clone(),
-                group.aggregate.1.clone(),
-                event.sequence,
-                hex(&event.event_id),
-                text,
-                state,
-                error,
-            )
+            (group.aggregate.0.clone(), group.aggregate.1.clone(), event.sequence, event.event_id, text, state, error)
         };
         let mut rows = Vec::new();
         for (group, event) in &self.parked {

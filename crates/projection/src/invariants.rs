@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::error::{Fault, chain, yaml_fault};
-use crate::statement::read;
+use crate::statement::{Dialect, read};
 
 /// Rows that a finding lists; it counts all of them.
 const LISTED: usize = 100;
@@ -261,8 +261,8 @@ async fn prepare_all(
             fault(format!("there is no database {database:?}"), format!("use one of: {}", names.join(", ")));
             continue;
         };
-        let statement = match read(&sql.value, &["select", "with", "values"]) {
-            Ok(statement) if statement.names.is_empty() => statement.sql,
+        let statement = match read(&sql.value, &["select", "with", "values"], Dialect::Sqlite) {
+            Ok(statement) if statement.names.is_empty() => statement.render(|n| n.to_string()),
             Ok(_) => {
                 fault("an invariant has no parameters".to_owned(), "write the values into the statement".to_owned());
                 continue;

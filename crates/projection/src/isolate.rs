@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use steadfast_core::Event;
 use steadfast_db::BoxError;
-use steadfast_db::tx::Tx;
 
 use crate::error::is_transient;
+use crate::store::{Savepoint, Store, Tx};
 use crate::{Error, Projection};
 
 /// Events in order, each with the number of the item that it belongs to.
@@ -40,7 +40,11 @@ pub(crate) struct Held {
 }
 
 /// Applies all events at once; an error fails the transaction.
-pub(crate) async fn apply(projection: &dyn Projection, tx: &mut Tx, chunk: &Chunk) -> Result<(), Error> {
+pub(crate) async fn apply<S: Store>(
+    projection: &dyn Projection<S::Sql>,
+    tx: &mut Tx<S>,
+    chunk: &Chunk,
+) -> Result<(), Error> {
     if chunk.events.is_empty() {
         return Ok(());
     }
@@ -52,9 +56,10 @@ pub(crate) async fn apply(projection: &dyn Projection, tx: &mut Tx, chunk: &Chun
 
 /// Applies what can be applied and hands back the rest. `aggregate_of` tells the aggregate of an item. An error of the
 /// world still fails the transaction.
-pub(crate) async fn apply_each(
-    projection: &dyn Projection,
-    tx: &mut Tx,
+pub(crate) async fn apply_each<S: Store>(
+    store: &S,
+    projection: &dyn Projection<S::Sql>,
+    tx: &mut Tx<S>,
     chunk: Chunk,
     aggregate_of: impl Fn(usize) -> usize,
 ) -> Result<Held, Error> {
@@ -73,16 +78,16 @@ pub(crate) async fn apply_each(
         if open.events.is_empty() {
             continue;
         }
-        sqlx::query("savepoint steadfast_apply").execute(&mut **tx).await?;
+        store.savepoint(tx, Savepoint::Set).await?;
         let Err(source) = projection.apply(tx, &open.events).await else {
-            sqlx::query("release steadfast_apply").execute(&mut **tx).await?;
+            store.savepoint(tx, Savepoint::Release).await?;
             continue;
         };
         if is_transient(source.as_ref()) {
             return Err(Error::Apply { projection: projection.name().to_owned(), source });
         }
-        sqlx::query("rollback to steadfast_apply").execute(&mut **tx).await?;
-        sqlx::query("release steadfast_apply").execute(&mut **tx).await?;
+        store.savepoint(tx, Savepoint::RollBack).await?;
+        store.savepoint(tx, Savepoint::Release).await?;
         if open.events.len() == 1 {
             if let (Some(item), Some(event)) = (open.items.pop(), open.events.pop()) {
                 held.insert(aggregate_of(item));

@@ -12,6 +12,9 @@
 //! - **Seen.** Lag counts from the event's commit; [`Status`] says since when a runner has not moved; [`auditor`] follows
 //!   every saga to consistency; [`invariants`] checks SQL over the services' databases.
 //!
+//! The read database is SQLite or, with the feature `postgres`, PostgreSQL; the log is the embedded one or Kafka: see
+//! [`Store`] and [`steadfast_bus::Consumer`].
+//!
 //! A [`Projection`] is a fold in Rust, or a YAML file with one statement for each event type ([`Declarative`]). A
 //! [`Runner`] feeds it from a consumer of the event log:
 //!
@@ -88,6 +91,7 @@
 //! arrives after its number was given up counts as a duplicate.
 
 mod batch;
+mod commit;
 mod declarative;
 mod error;
 mod fold;
@@ -114,6 +118,10 @@ pub use runner::{Config, Runner, Turn};
 pub use status::{Snapshot, Status};
 pub use steadfast_db::BoxError;
 pub use steadfast_db::tx::Tx;
+pub use store::Store;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use store::faults::{Fault as CrashPoint, Faults};
 pub use together::Together;
 pub use upcast::Upcasters;
 
@@ -128,6 +136,19 @@ pub const LINE: Line = Line {
             version: 2,
             name: "saga_consistency",
             sql: include_str!("../migrations/sqlite/0002_saga_consistency.sql"),
+        },
+        Migration {
+            version: 3,
+            name: "checkpoint_topic",
+            sql: include_str!("../migrations/sqlite/0003_checkpoint_topic.sql"),
+        },
+    ],
+    postgres: &[
+        Migration { version: 1, name: "projection", sql: include_str!("../migrations/postgres/0001_projection.sql") },
+        Migration {
+            version: 2,
+            name: "saga_consistency",
+            sql: include_str!("../migrations/postgres/0002_saga_consistency.sql"),
         },
     ],
 };

@@ -1,11 +1,11 @@
 //! What an operator does with events that wait, fail or were passed over. Each act only changes the tables; the runner
 //! sees it within its sweep interval and applies what has become applicable, in order.
 
+use steadfast_bus::Partition;
 use steadfast_core::{EventId, Timestamp};
-use steadfast_db::Db;
 
 use crate::Error;
-use crate::store::{self, Aggregate};
+use crate::store::{Aggregate, Store, acts};
 
 /// An event that waits. Its content is not listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub struct SkippedEvent {
     /// The last number.
     pub last_sequence: Option<i64>,
     /// The partition of an unreadable record.
-    pub partition: Option<u32>,
+    pub partition: Option<Partition>,
     /// Its offset.
     pub position: Option<i64>,
     /// The error, or the operator's words.
@@ -83,22 +83,22 @@ pub struct SkippedEvent {
 }
 
 /// The parked events of a projection, poison first, then the oldest.
-pub async fn list(db: &Db, projection: &str, limit: u32) -> Result<Vec<ParkedEvent>, Error> {
-    store::list_parked(db, projection, limit).await
+pub async fn list<S: Store>(db: &S, projection: &str, limit: u32) -> Result<Vec<ParkedEvent>, Error> {
+    db.list_parked(projection, limit).await
 }
 
 /// What a projection has passed over, newest first.
-pub async fn skipped(db: &Db, projection: &str, limit: u32) -> Result<Vec<SkippedEvent>, Error> {
-    store::list_skipped(db, projection, limit).await
+pub async fn skipped<S: Store>(db: &S, projection: &str, limit: u32) -> Result<Vec<SkippedEvent>, Error> {
+    db.list_skipped(projection, limit).await
 }
 
 /// Lets the poison event of an aggregate be tried again, and what stands behind it with it.
 ///
 /// # Errors
 /// [`Error::NotApplicable`] when no event of that aggregate is poison.
-pub async fn replay(db: &Db, projection: &str, aggregate_type: &str, aggregate_id: &str) -> Result<(), Error> {
+pub async fn replay<S: Store>(db: &S, projection: &str, aggregate_type: &str, aggregate_id: &str) -> Result<(), Error> {
     let aggregate = Aggregate(aggregate_type.to_owned(), aggregate_id.to_owned());
-    if store::replay(db, projection, &aggregate).await? == 0 {
+    if db.replay(projection, Some(&aggregate)).await? == 0 {
         let Aggregate(aggregate_type, aggregate_id) = aggregate;
         let way_out = "no event of it has failed; list the parked events";
         return Err(Error::NotApplicable { act: "replay", aggregate_type, aggregate_id, way_out });
@@ -107,8 +107,8 @@ pub async fn replay(db: &Db, projection: &str, aggregate_type: &str, aggregate_i
 }
 
 /// Lets every poison event of a projection be tried again, as after a repair, and says how many events that moves.
-pub async fn replay_all(db: &Db, projection: &str) -> Result<u64, Error> {
-    store::replay_all(db, projection).await
+pub async fn replay_all<S: Store>(db: &S, projection: &str) -> Result<u64, Error> {
+    db.replay(projection, None).await
 }
 
 /// Gives up the poison event that holds an aggregate, with a record of it and of the `reason`, and says which number
@@ -116,8 +116,8 @@ pub async fn replay_all(db: &Db, projection: &str) -> Result<u64, Error> {
 ///
 /// # Errors
 /// [`Error::NotParked`] or [`Error::NotApplicable`] when no event of that aggregate is poison.
-pub async fn discard(
-    db: &Db,
+pub async fn discard<S: Store>(
+    db: &S,
     projection: &str,
     aggregate_type: &str,
     aggregate_id: &str,
@@ -125,7 +125,7 @@ pub async fn discard(
     now: Timestamp,
 ) -> Result<i64, Error> {
     let aggregate = Aggregate(aggregate_type.to_owned(), aggregate_id.to_owned());
-    let sequence = store::discard(db, projection, &aggregate, reason, now).await?;
+    let sequence = acts::discard(db, projection, &aggregate, reason, now).await?;
     tracing::warn!(projection, aggregate_type, aggregate_id, sequence, reason, "a parked event was discarded");
     Ok(sequence)
 }
@@ -135,8 +135,8 @@ pub async fn discard(
 ///
 /// # Errors
 /// [`Error::NotParked`] or [`Error::NotApplicable`] when that aggregate waits for no number.
-pub async fn skip_gap(
-    db: &Db,
+pub async fn skip_gap<S: Store>(
+    db: &S,
     projection: &str,
     aggregate_type: &str,
     aggregate_id: &str,
@@ -144,7 +144,7 @@ pub async fn skip_gap(
     now: Timestamp,
 ) -> Result<(i64, i64), Error> {
     let aggregate = Aggregate(aggregate_type.to_owned(), aggregate_id.to_owned());
-    let (first, last) = store::skip_gap(db, projection, &aggregate, reason, now).await?;
+    let (first, last) = acts::skip_gap(db, projection, &aggregate, reason, now).await?;
     tracing::warn!(projection, aggregate_type, aggregate_id, first, last, reason, "missing events were given up");
     Ok((first, last))
 }

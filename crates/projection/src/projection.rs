@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use sqlx::{Database, Sqlite, Transaction};
 use steadfast_core::Event;
 use steadfast_db::BoxError;
-use steadfast_db::tx::Tx;
 
 use crate::Upcasters;
 
-/// A fold of events into a read model.
+/// A fold of events into a read model, in SQLite unless it says otherwise: `impl Projection<sqlx::Postgres> for …`.
 ///
 /// [`apply`](Projection::apply) is called with the events of a batch: each event once, those of one aggregate in the
 /// order of their numbers, in the transaction that also moves the checkpoint. Fold them in memory by key and write one
 /// multi-row upsert per table: that is what makes a projection fast.
 #[async_trait]
-pub trait Projection: Debug + Send + Sync {
+pub trait Projection<DB: Database = Sqlite>: Debug + Send + Sync {
     /// The name that checkpoint and parked events are kept under. Another name begins from the start.
     fn name(&self) -> &str;
 
@@ -37,7 +37,7 @@ pub trait Projection: Debug + Send + Sync {
     /// An error whose cause is a busy, locked or full database rolls the batch back, and it is tried again. Any other
     /// is taken for the fault of an event: that one is found, parked with its aggregate and the error, and the rest of
     /// the batch is applied.
-    async fn apply(&self, tx: &mut Tx, events: &[Event]) -> Result<(), BoxError>;
+    async fn apply(&self, tx: &mut Transaction<'static, DB>, events: &[Event]) -> Result<(), BoxError>;
 }
 
 /// Which events a projection wants.

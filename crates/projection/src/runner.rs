@@ -7,11 +7,14 @@
 //!    └─────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! Under load the next batch is read while this one is being committed.
+//!
 //! | failure | what holds |
 //! |---|---|
 //! | killed at any point | the transaction is there whole or not at all; the next runner reads the checkpoint |
 //! | a commit whose answer is lost | the checkpoint is read again before the next batch |
 //! | two runners on one partition | the fence lets one of them win each batch, the other rolls back |
+//! | a partition moves to another runner | what was read of it is committed first, or loses to the other's batch |
 //! | an event that cannot be applied | parked with its aggregate and the error; the rest flows |
 //! | the database or the log is away | the batch is tried again with back-off; [`Status`] says since when |
 
@@ -20,22 +23,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steadfast_bus::{Consumer, Delivered};
+use steadfast_bus::{Change, Consumer, Partition};
 use steadfast_core::retry::Backoff;
-use steadfast_core::{Classified, Clock, ErrorKind, Timestamp};
-use steadfast_db::{Db, migrate};
+use steadfast_core::{Classified, Clock, ErrorKind};
+use steadfast_db::Db;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{self, Batch};
-use crate::error::chain;
-use crate::fold::{Folded, Rules, fold};
+use crate::batch::{Decoded, decode};
+use crate::commit::Desk;
 use crate::metrics::{Metrics, Tally};
 use crate::ordering::GapPolicy;
-use crate::{Error, LINE, Projection, Status, Subscription, Upcasters, store};
-
-/// Aggregates that one sweep looks at.
-const SWEEP_LIMIT: u32 = 100;
+use crate::store::Store;
+use crate::{Error, Projection, Status};
 
 /// How a runner works.
 #[derive(Clone, Copy, Debug)]
@@ -75,49 +75,41 @@ pub enum Turn {
     Committed(Tally),
 }
 
-/// Runs one projection over one consumer.
-pub struct Runner {
-    db: Db,
-    projection: Arc<dyn Projection>,
+/// Runs one projection over one consumer, into SQLite or, with the feature `postgres`, PostgreSQL. Several runners of one
+/// projection, each with a consumer of the same group, share the work by partition.
+pub struct Runner<S: Store = Db> {
+    desk: Desk<S>,
     consumer: Box<dyn Consumer>,
-    clock: Arc<dyn Clock>,
     config: Config,
-    id: i64,
-    subscription: Subscription,
-    upcasters: Upcasters,
-    metrics: Metrics,
-    status: Status,
-    /// The next offset of each partition, as committed; of one that has no checkpoint yet, the first that came.
-    positions: BTreeMap<u32, i64>,
-    /// Partitions that have a checkpoint.
-    recorded: BTreeSet<u32>,
-    /// Whether the consumer stands at the positions.
+    /// Partitions that the consumer reads.
+    owned: BTreeSet<Partition>,
+    /// What was read while the last batch was being committed.
+    ahead: Vec<Decoded>,
+    /// What the log said then.
+    fault: Option<steadfast_bus::Error>,
+    /// Whether the consumer stands at the positions, or after what was read ahead.
     placed: bool,
-    /// Whether the last batch had an event that failed: the next one finds out which.
-    careful: bool,
     next_sweep: Instant,
-    /// When the oldest event of a batch that failed was written.
-    pending: Option<Timestamp>,
 }
 
-impl Runner {
+impl<S: Store> Runner<S> {
     /// Prepares `projection` to be fed from `consumer` into the read database `db`; makes the tables where they are
     /// missing. For a partition without a checkpoint the consumer's own start counts.
     ///
     /// # Errors
     /// [`Error::UpcastCycle`], or what the database says.
     pub async fn open(
-        db: Db,
-        projection: Arc<dyn Projection>,
+        db: S,
+        projection: Arc<dyn Projection<S::Sql>>,
         consumer: Box<dyn Consumer>,
         clock: Arc<dyn Clock>,
         config: Config,
     ) -> Result<Self, Error> {
         let upcasters = projection.upcasters();
         upcasters.check()?;
-        migrate(&db, &LINE).await?;
-        let id = store::register(&db, projection.name()).await?;
-        Ok(Self {
+        db.migrate().await?;
+        let id = db.register(projection.name()).await?;
+        let desk = Desk {
             id,
             subscription: projection.subscribes(),
             upcasters,
@@ -125,21 +117,28 @@ impl Runner {
             status: Status::new(projection.name(), clock.now()),
             positions: BTreeMap::new(),
             recorded: BTreeSet::new(),
-            placed: false,
             careful: false,
-            next_sweep: Instant::now(),
             pending: None,
+            gaps: config.gaps,
             db,
             projection,
-            consumer,
             clock,
+        };
+        Ok(Self {
+            desk,
+            consumer,
             config,
+            owned: BTreeSet::new(),
+            ahead: Vec::new(),
+            fault: None,
+            placed: false,
+            next_sweep: Instant::now(),
         })
     }
 
     /// Whether it moves; for `/readyz`.
     pub fn status(&self) -> Status {
-        self.status.clone()
+        self.desk.status.clone()
     }
 
     /// Runs until `stop`, which it obeys between two batches. Failures are tried again without end; [`Status`] and the
@@ -161,7 +160,7 @@ impl Runner {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        self.status.stopped();
+        self.desk.status.stopped();
     }
 
     /// One turn: waits for events and commits them, or answers [`Turn::Idle`]. After an error the next turn begins again
@@ -178,175 +177,108 @@ impl Runner {
         // Until the turn has ended well, nothing that this runner remembers counts; also when it is dropped midway.
         let placed = std::mem::take(&mut self.placed);
         let result = self.attempt(placed, stop).await;
-        let now = self.clock.now();
+        let desk = &mut self.desk;
+        let now = desk.clock.now();
         match &result {
             Ok(turn) => {
                 self.placed = true;
-                self.pending = None;
+                desk.pending = None;
                 if *turn == Turn::Idle {
-                    self.metrics.lag(Duration::ZERO);
+                    desk.metrics.lag(Duration::ZERO);
                 }
-                if self.status.moved(now) {
-                    tracing::info!(projection = self.projection.name(), "the projection moves again");
+                if desk.status.moved(now) {
+                    tracing::info!(projection = desk.projection.name(), "the projection moves again");
                 }
             }
-            Err(error) => self.note(error, now),
+            Err(error) => desk.note(error, now),
         }
         result
     }
 
-    /// Keeps and tells what went wrong.
-    fn note(&mut self, error: &Error, now: Timestamp) {
-        let projection = self.projection.name();
-        if let Some(pending) = self.pending {
-            self.metrics.lag(now.since(pending));
+    async fn attempt(&mut self, placed: bool, stop: &CancellationToken) -> Result<Turn, Error> {
+        self.follow(placed).await?;
+        if Instant::now() >= self.next_sweep {
+            self.desk.sweep().await?;
+            self.next_sweep = Instant::now() + self.config.sweep;
         }
-        match error {
-            Error::Fenced { .. } => tracing::info!(projection, "{error}"),
-            Error::Apply { .. } if error.kind() != ErrorKind::Transient => {
-                self.careful = true;
-                tracing::warn!(projection, error = chain(error), "an event failed: looking for it");
-            }
-            _ => {
-                let text = chain(error);
-                if self.status.failed(text.clone()) {
-                    tracing::error!(projection, error = text, "the projection is stuck: trying again");
+        if let Some(fault) = self.fault.take() {
+            return Err(fault.into());
+        }
+        let mut events = std::mem::take(&mut self.ahead);
+        if events.is_empty() {
+            let wait = self.config.wait.min(self.next_sweep.saturating_duration_since(Instant::now()));
+            events = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(Turn::Idle),
+                delivered = self.consumer.poll(self.config.batch, wait) => decode(delivered?, &self.desk.subscription),
+            };
+        }
+        if events.is_empty() {
+            return Ok(Turn::Idle);
+        }
+        if events.len() < self.config.batch {
+            return self.desk.commit(events).await.map(Turn::Committed);
+        }
+        // There is more: while the database works, the next batch is read.
+        let subscription = self.desk.subscription.clone();
+        let (consumer, most) = (&mut self.consumer, self.config.batch);
+        let read = async {
+            let delivered = consumer.poll(most, Duration::ZERO).await;
+            delivered.map(|delivered| decode(delivered, &subscription))
+        };
+        let (committed, read) = tokio::join!(self.desk.commit(events), read);
+        let tally = committed?;
+        match read {
+            Ok(ahead) => self.ahead = ahead,
+            Err(fault) => self.fault = Some(fault),
+        }
+        Ok(Turn::Committed(tally))
+    }
+
+    /// Follows what the consumer reads, and places it: everywhere when nothing that is remembered counts or when partitions
+    /// changed after some was read ahead, otherwise in the partitions that are new.
+    async fn follow(&mut self, placed: bool) -> Result<(), Error> {
+        let mut fresh = BTreeSet::new();
+        let changes = self.consumer.changes();
+        let all = !placed || !(changes.is_empty() || self.ahead.is_empty());
+        for change in changes {
+            let projection = self.desk.projection.name();
+            match change {
+                Change::Assigned(partition) => {
+                    tracing::debug!(projection, %partition, "a partition is this runner's");
+                    self.owned.insert(partition.clone());
+                    fresh.insert(partition);
+                }
+                Change::Revoked(partition) => {
+                    tracing::debug!(projection, %partition, "a partition is another runner's");
+                    self.owned.remove(&partition);
+                    fresh.remove(&partition);
+                    self.desk.forget(&partition);
                 }
             }
         }
-    }
-
-    async fn attempt(&mut self, placed: bool, stop: &CancellationToken) -> Result<Turn, Error> {
-        if !placed {
-            self.place().await?;
+        if !all && fresh.is_empty() {
+            return Ok(());
         }
-        if Instant::now() >= self.next_sweep {
-            self.sweep().await?;
-            self.next_sweep = Instant::now() + self.config.sweep;
+        if all {
+            self.ahead.clear();
         }
-        let wait = self.config.wait.min(self.next_sweep.saturating_duration_since(Instant::now()));
-        let delivered = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Ok(Turn::Idle),
-            delivered = self.consumer.poll(self.config.batch, wait) => delivered?,
-        };
-        if delivered.is_empty() {
-            return Ok(Turn::Idle);
-        }
-        self.commit(delivered).await.map(Turn::Committed)
-    }
-
-    /// Reads the checkpoints and places the consumer.
-    async fn place(&mut self) -> Result<(), Error> {
-        for (partition, position) in store::positions(&self.db, self.id).await? {
-            self.positions.insert(partition, position);
-            self.recorded.insert(partition);
-        }
-        for (partition, position) in &self.positions {
-            match self.consumer.seek(*partition, *position).await {
-                // A partition that another runner reads.
-                Ok(()) | Err(steadfast_bus::Error::UnknownPartition { .. }) => {}
-                Err(error) => return Err(error.into()),
+        self.desk.look_up(if all { &self.owned } else { &fresh }).await?;
+        for (partition, position) in &self.desk.positions {
+            if all || fresh.contains(partition) {
+                self.consumer.seek(partition, *position).await?;
             }
         }
         Ok(())
-    }
-
-    /// Commits what was delivered: read model, sequences, parking and checkpoint in one transaction.
-    async fn commit(&mut self, delivered: Vec<Delivered>) -> Result<Tally, Error> {
-        let Batch { events, unreadable, moves } = batch::read(delivered, &self.positions, &self.subscription);
-        if moves.is_empty() {
-            return Ok(Tally::default());
-        }
-        let first: Vec<_> = (moves.iter().filter(|one| !self.recorded.contains(&one.partition)))
-            .map(|one| (one.partition, one.expected))
-            .collect();
-        self.positions.extend(first.iter().copied());
-        self.pending = events.iter().map(|event| event.created_at).min();
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
-        if !store::fence(&mut tx, self.id, &moves, &first, now).await? {
-            return Err(Error::Fenced { projection: self.projection.name().to_owned() });
-        }
-        if !unreadable.is_empty() {
-            store::record_skips(&mut tx, self.id, &unreadable, now).await?;
-        }
-        let mut folded = fold(&self.rules(), &mut tx, events, Vec::new(), self.careful, now).await?;
-        tx.commit().await?;
-        for one in &unreadable {
-            tracing::error!(
-                projection = self.projection.name(),
-                partition = one.6,
-                offset = one.7,
-                fault = one.8,
-                "not an event"
-            );
-        }
-        folded.tally.poison += unreadable.len() as u64;
-        self.careful = false;
-        self.positions.extend(moves.iter().map(|one| (one.partition, one.next)));
-        self.recorded.extend(moves.iter().map(|one| one.partition));
-        self.show(&folded);
-        Ok(folded.tally)
-    }
-
-    /// Looks at parked events for which nothing has arrived: those that an operator has moved on, and old gaps.
-    async fn sweep(&mut self) -> Result<(), Error> {
-        let now = self.clock.now();
-        let before = match self.config.gaps {
-            GapPolicy::Wait => Timestamp::from_millis(i64::MIN),
-            GapPolicy::Alarm { after } | GapPolicy::Skip { after } => now - after,
-        };
-        let (mut parked, mut poison) = store::count_parked(&self.db, self.id).await?;
-        let mut alarms = 0;
-        let due =
-            if parked == 0 { Vec::new() } else { store::find_due(&self.db, self.id, before, SWEEP_LIMIT).await? };
-        if !due.is_empty() {
-            let mut tx = self.db.begin().await?;
-            let folded = fold(&self.rules(), &mut tx, Vec::new(), due, true, now).await?;
-            if folded.changed {
-                tx.commit().await?;
-                (parked, poison) = store::count_parked(&self.db, self.id).await?;
-            }
-            alarms = folded.alarms;
-            self.show(&folded);
-        }
-        self.metrics.parked(parked);
-        if self.status.parked(parked, poison, alarms) {
-            let projection = self.projection.name();
-            tracing::error!(
-                projection,
-                aggregates = alarms,
-                "events of these aggregates have been missing for too long"
-            );
-        }
-        Ok(())
-    }
-
-    fn rules(&self) -> Rules<'_> {
-        Rules {
-            id: self.id,
-            projection: self.projection.as_ref(),
-            subscription: &self.subscription,
-            upcasters: &self.upcasters,
-            gaps: self.config.gaps,
-        }
-    }
-
-    fn show(&self, folded: &Folded) {
-        self.metrics.count(&folded.tally);
-        if let Some(oldest) = folded.oldest {
-            self.metrics.lag(self.clock.now().since(oldest));
-        }
     }
 }
 
-impl fmt::Debug for Runner {
+impl<S: Store> fmt::Debug for Runner<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runner")
-            .field("projection", &self.projection)
+            .field("projection", &self.desk.projection)
             .field("config", &self.config)
-            .field("positions", &self.positions)
+            .field("positions", &self.desk.positions)
             .finish_non_exhaustive()
     }
 }

@@ -1,33 +1,74 @@
 //! One SQL statement out of a YAML file: its named parameters made into numbered ones, and refused where it is more
 //! than one statement or none that belongs there.
 
+/// Whose SQL it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite's: quotes with brackets and backticks.
+    Sqlite,
+    /// PostgreSQL's: casts by `::`, operators with `?` and `@`.
+    #[cfg(feature = "postgres")]
+    Postgres,
+}
+
+impl Dialect {
+    const fn is_sqlite(self) -> bool {
+        matches!(self, Self::Sqlite)
+    }
+}
+
 /// A statement that is ready to be prepared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Statement {
-    /// With `?1`, `?2` … in place of names, without a semicolon at the end.
-    pub(crate) sql: String,
+pub struct Statement {
+    /// The text around the parameters; a number is one of them, counted from 1.
+    pieces: Vec<Piece>,
     /// The names, in the order of the numbers.
     pub(crate) names: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Parameter(usize),
+}
+
+impl Statement {
+    /// The statement with its parameters written this way.
+    pub(crate) fn render(&self, parameter: impl Fn(usize) -> String) -> String {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Parameter(number) => parameter(*number),
+        });
+        pieces.collect::<String>().trim_end().to_owned()
+    }
+
+    fn text(&mut self, text: &str) {
+        if let Some(Piece::Text(last)) = self.pieces.last_mut() {
+            last.push_str(text);
+        } else {
+            self.pieces.push(Piece::Text(text.to_owned()));
+        }
+    }
 }
 
 /// What is wrong, and the way out.
 pub(crate) type StatementFault = (String, String);
 
 /// Reads a statement that begins with one of these words.
-pub(crate) fn read(text: &str, allowed: &[&str]) -> Result<Statement, StatementFault> {
-    let mut statement = Statement { sql: String::with_capacity(text.len()), names: Vec::new() };
+pub(crate) fn read(text: &str, allowed: &[&str], dialect: Dialect) -> Result<Statement, StatementFault> {
+    let mut statement = Statement { pieces: Vec::new(), names: Vec::new() };
     let mut rest = text;
     let mut first_word = None;
     let mut ended = false;
     while let Some(c) = rest.chars().next() {
-        let taken = skipped_length(rest);
+        let taken = skipped_length(rest, dialect);
         if let Some(length) = taken {
             let comment = rest.starts_with("--") || rest.starts_with("/*");
             if ended && !comment {
                 return Err(two_statements());
             }
             // Comments are left out: at the end of a statement they would swallow what is put around it.
-            statement.sql.push_str(if comment { " " } else { &rest[..length] });
+            statement.text(if comment { " " } else { &rest[..length] });
             rest = &rest[length..];
             continue;
         }
@@ -37,33 +78,36 @@ pub(crate) fn read(text: &str, allowed: &[&str]) -> Result<Statement, StatementF
         }
         match c {
             ';' => ended = true,
+            ':' if !dialect.is_sqlite() && rest.starts_with("::") => {
+                statement.text("::");
+                rest = &rest[2..];
+                continue;
+            }
             ':' => {
                 let name = word(&rest[1..]);
                 if name.is_empty() {
                     return Err(("a : without a name".to_owned(), "name the parameter, such as :order_id".to_owned()));
                 }
                 let number = number_of(&mut statement.names, name);
-                statement.sql.push('?');
-                statement.sql.push_str(&number.to_string());
+                statement.pieces.push(Piece::Parameter(number));
                 rest = &rest[1 + name.len()..];
                 continue;
             }
-            '?' | '@' | '$' => {
+            '?' | '@' | '$' if dialect.is_sqlite() || c == '$' => {
                 let way_out = "give each parameter a name, such as :order_id, and its path under params".to_owned();
                 return Err((format!("{c} is not a named parameter"), way_out));
             }
             _ if is_word(c) => {
                 let text = word(rest);
                 first_word.get_or_insert_with(|| text.to_ascii_lowercase());
-                statement.sql.push_str(text);
+                statement.text(text);
                 rest = &rest[text.len()..];
                 continue;
             }
-            _ => statement.sql.push(c),
+            _ => statement.text(&rest[..length]),
         }
         rest = &rest[length..];
     }
-    statement.sql.truncate(statement.sql.trim_end().len());
     match first_word {
         Some(word) if allowed.contains(&word.as_str()) => Ok(statement),
         Some(word) => {
@@ -95,11 +139,12 @@ fn word(text: &str) -> &str {
 }
 
 /// The length of a string, a quoted name or a comment at the beginning of the text.
-fn skipped_length(text: &str) -> Option<usize> {
+fn skipped_length(text: &str, dialect: Dialect) -> Option<usize> {
     let until = |open: usize, close: &str| text[open..].find(close).map_or(text.len(), |end| open + end + close.len());
     match text.as_bytes()[0] {
-        quote @ (b'\'' | b'"' | b'`') => Some(quoted_length(text, quote)),
-        b'[' => Some(until(1, "]")),
+        quote @ (b'\'' | b'"') => Some(quoted_length(text, quote)),
+        b'`' if dialect.is_sqlite() => Some(quoted_length(text, b'`')),
+        b'[' if dialect.is_sqlite() => Some(until(1, "]")),
         b'-' if text.starts_with("--") => Some(until(2, "\n")),
         b'/' if text.starts_with("/*") => Some(until(2, "*/")),
         _ => None,
@@ -130,16 +175,17 @@ mod tests {
 
     #[test]
     fn names_become_numbers() {
-        let read = read("insert into t (a, b, c) values (:a, :b, :a || ':b' || \":c\"); -- :d", WRITE).unwrap();
-        assert_eq!(read.sql, "insert into t (a, b, c) values (?1, ?2, ?1 || ':b' || \":c\")");
+        let sql = "insert into t (a, b, c) values (:a, :b, :a || ':b' || \":c\"); -- :d";
+        let read = read(sql, WRITE, Dialect::Sqlite).unwrap();
+        assert_eq!(read.render(|n| format!("?{n}")), "insert into t (a, b, c) values (?1, ?2, ?1 || ':b' || \":c\")");
         assert_eq!(read.names, ["a", "b"]);
     }
 
     #[test]
     fn quotes_and_comments_hide_what_is_in_them() {
-        let read =
-            read("/* :x ; */ update [a;b] set x = 'it''s; :y' where `q;` = :z -- drop; it\n and 1", WRITE).unwrap();
-        assert_eq!(read.sql, "  update [a;b] set x = 'it''s; :y' where `q;` = ?1   and 1");
+        let sql = "/* :x ; */ update [a;b] set x = 'it''s; :y' where `q;` = :z -- drop; it\n and 1";
+        let read = read(sql, WRITE, Dialect::Sqlite).unwrap();
+        assert_eq!(read.render(|n| format!("?{n}")), "  update [a;b] set x = 'it''s; :y' where `q;` = ?1   and 1");
         assert_eq!(read.names, ["z"]);
     }
 
@@ -156,7 +202,20 @@ mod tests {
             ("update t set a = $a", "$ is not a named parameter"),
             ("update t set a = : a", "a : without a name"),
         ] {
-            assert_eq!(read(sql, WRITE).unwrap_err().0, fault, "{sql}");
+            assert_eq!(read(sql, WRITE, Dialect::Sqlite).unwrap_err().0, fault, "{sql}");
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn casts_and_operators_of_postgresql_pass() {
+        let sql = "update t set a[:i] = :a::jsonb where b @> '{}' and c ? 'x' and d = :a";
+        let read = read(sql, WRITE, Dialect::Postgres).unwrap();
+        let expected = "update t set a[$1] = $2::jsonb where b @> '{}' and c ? 'x' and d = $2";
+        assert_eq!(read.render(|n| format!("${n}")), expected);
+        assert_eq!(
+            super::read("update t set a = $1", WRITE, Dialect::Postgres).unwrap_err().0,
+            "$ is not a named parameter"
+        );
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use sqlx::{Database, Sqlite, Transaction};
 use steadfast_core::Event;
 use steadfast_db::BoxError;
-use steadfast_db::tx::Tx;
 
 use crate::{Projection, Subscription, Upcasters};
 
@@ -16,21 +16,21 @@ use crate::{Projection, Subscription, Upcasters};
 /// The consistency auditor belongs at the end of such a list: it then sees an event in the very transaction that makes
 /// it visible in the read models before it.
 #[derive(Debug)]
-pub struct Together {
+pub struct Together<DB: Database = Sqlite> {
     name: String,
-    members: Vec<(Subscription, Arc<dyn Projection>)>,
+    members: Vec<(Subscription, Arc<dyn Projection<DB>>)>,
 }
 
-impl Together {
+impl<DB: Database> Together<DB> {
     /// Joins `members` under a name of their own.
-    pub fn new(name: impl Into<String>, members: Vec<Arc<dyn Projection>>) -> Self {
+    pub fn new(name: impl Into<String>, members: Vec<Arc<dyn Projection<DB>>>) -> Self {
         let members = members.into_iter().map(|member| (member.subscribes(), member)).collect();
         Self { name: name.into(), members }
     }
 }
 
 #[async_trait]
-impl Projection for Together {
+impl<DB: Database> Projection<DB> for Together<DB> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -44,7 +44,7 @@ impl Projection for Together {
         self.members.iter().fold(Upcasters::default(), |sum, (_, member)| sum.and(member.upcasters()))
     }
 
-    async fn apply(&self, tx: &mut Tx, events: &[Event]) -> Result<(), BoxError> {
+    async fn apply(&self, tx: &mut Transaction<'static, DB>, events: &[Event]) -> Result<(), BoxError> {
         for (subscription, member) in &self.members {
             let wanted =
                 |event: &&Event| subscription.wants(&event.aggregate_type) && subscription.knows(&event.event_type);

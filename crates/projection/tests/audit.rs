@@ -5,28 +5,37 @@ use std::time::Duration;
 
 use serde_json::json;
 use steadfast_core::{Clock, Event, SagaId};
-use steadfast_db::Db;
 use steadfast_projection::auditor::{self, Auditor, Summary};
-use steadfast_projection::{Projection, Runner, Tally, Together};
-use steadfast_testkit::{SeededClock, TestDb, database};
+use steadfast_projection::{Projection, Runner, Store, Tally, Together};
+use steadfast_testkit::SeededClock;
 
-use crate::support::{Ledger, MemoryLog, START, change, clock, config, count, drain, event, ledger_tables, typed};
+use crate::support::{Ledger, MemoryLog, Read, START, Stored, both, change, clock, config, count, drain, event, typed};
 
-struct Scene {
-    db: TestDb,
+both!(
+    a_saga_is_consistent_when_its_last_event_is_visible_in_either_order,
+    late_failed_and_open_sagas_are_not_consistent,
+    a_read_model_that_lacks_an_event_makes_its_saga_late,
+    nothing_is_consistent_and_an_event_without_times_is_poison,
+);
+
+struct Scene<R: Read> {
+    db: R,
     log: MemoryLog,
     clock: SeededClock,
     auditor: Arc<Auditor>,
-    runner: Runner,
+    runner: Runner<R::Store>,
 }
 
-async fn scene() -> Scene {
-    let (db, log, clock) = (database().await, MemoryLog::default(), clock());
-    ledger_tables(&db).await;
+async fn scene<R: Read>() -> Scene<R>
+where
+    Auditor: Projection<<Stored<R> as Store>::Sql>,
+{
+    let (db, log, clock) = (R::fresh().await, MemoryLog::default(), clock());
     let auditor = Arc::new(Auditor::new(Arc::new(clock.clone())));
-    let members: Vec<Arc<dyn Projection>> = vec![Ledger::new(), Arc::clone(&auditor) as Arc<dyn Projection>];
+    let own = Arc::clone(&auditor) as Arc<dyn Projection<<Stored<R> as Store>::Sql>>;
+    let members = vec![R::projection(&Ledger::new()), own];
     let together = Arc::new(Together::new("shop", members));
-    let open = Runner::open(db.clone(), together, log.consumer(), Arc::new(clock.clone()), config());
+    let open = Runner::open(db.store().clone(), together, log.consumer(), Arc::new(clock.clone()), config());
     let runner = open.await.unwrap();
     Scene { db, log, clock, auditor, runner }
 }
@@ -50,15 +59,17 @@ fn ended(key: &str, sequence: i64, event_type: &str, accepted: i64, settled: Opt
     )
 }
 
-async fn summary(db: &Db) -> (u64, u64, u64) {
-    let Summary { accepted, consistent, open, .. } = auditor::summary(db).await.unwrap();
+async fn summary<R: Read>(db: &R) -> (u64, u64, u64) {
+    let Summary { accepted, consistent, open, .. } = auditor::summary(db.store()).await.unwrap();
     (accepted, consistent, open)
 }
 
-#[tokio::test]
-async fn a_saga_is_consistent_when_its_last_event_is_visible_in_either_order() {
+async fn a_saga_is_consistent_when_its_last_event_is_visible_in_either_order<R: Read>()
+where
+    Auditor: Projection<<Stored<R> as Store>::Sql>,
+{
     for own_first in [true, false] {
-        let Scene { db, log, clock, mut runner, .. } = scene().await;
+        let Scene { db, log, clock, mut runner, .. } = scene::<R>().await;
         clock.advance(Duration::from_millis(100));
         let (own, first, second) =
             (ended("1", 1, "saga.completed.v1", 0, Some(50)), of("1", change("a", 1)), of("1", change("b", 1)));
@@ -70,16 +81,18 @@ async fn a_saga_is_consistent_when_its_last_event_is_visible_in_either_order() {
         }
         assert_eq!(summary(&db).await, (1, 1, 0));
         // Visible at 100, 200 and 300: the last counts.
-        let mean = auditor::summary(&db).await.unwrap().mean_time_ms;
+        let mean = auditor::summary(db.store()).await.unwrap().mean_time_ms;
         assert!((mean - 300.0).abs() < 0.001, "{mean}");
         assert_eq!(count(&db, "select events from saga_consistency").await, 3);
         assert_eq!(count(&db, "select sum(total) from ledger").await, 20);
     }
 }
 
-#[tokio::test]
-async fn late_failed_and_open_sagas_are_not_consistent() {
-    let Scene { db, log, clock, auditor, mut runner } = scene().await;
+async fn late_failed_and_open_sagas_are_not_consistent<R: Read>()
+where
+    Auditor: Projection<<Stored<R> as Store>::Sql>,
+{
+    let Scene { db, log, clock, auditor, mut runner } = scene::<R>().await;
     log.append(&ended("compensated", 1, "saga.compensated.v1", 0, Some(10)));
     log.append(&ended("failed", 1, "saga.failed.v1", 0, None));
     log.append(&of("open", change("a", 1)));
@@ -87,13 +100,17 @@ async fn late_failed_and_open_sagas_are_not_consistent() {
     log.append(&ended("late visible", 1, "saga.completed.v1", 0, Some(10)));
     drain(&mut runner).await;
     assert_eq!(summary(&db).await, (5, 2, 1), "so far two are settled in time");
-    assert_eq!(auditor.refresh(&db).await.unwrap().accepted, 1, "the others were accepted less than a minute ago");
+    assert_eq!(
+        auditor.refresh(db.store()).await.unwrap().accepted,
+        1,
+        "the others were accepted less than a minute ago"
+    );
 
     clock.advance(Duration::from_secs(61));
     log.append(&of("late visible", change("a", 2)));
     drain(&mut runner).await;
     assert_eq!(summary(&db).await, (5, 1, 1));
-    let refreshed = auditor.refresh(&db).await.unwrap();
+    let refreshed = auditor.refresh(db.store()).await.unwrap();
     assert_eq!((refreshed.accepted, refreshed.consistent), (5, 1));
     assert!((refreshed.rate - 20.0).abs() < 0.001);
 
@@ -104,9 +121,11 @@ async fn late_failed_and_open_sagas_are_not_consistent() {
     assert_eq!(count(&db, "select count(*) from saga_consistency where outcome = 'failed'").await, 0);
 }
 
-#[tokio::test]
-async fn a_read_model_that_lacks_an_event_makes_its_saga_late() {
-    let Scene { db, log, clock, mut runner, .. } = scene().await;
+async fn a_read_model_that_lacks_an_event_makes_its_saga_late<R: Read>()
+where
+    Auditor: Projection<<Stored<R> as Store>::Sql>,
+{
+    let Scene { db, log, clock, mut runner, .. } = scene::<R>().await;
     log.append(&ended("1", 1, "saga.completed.v1", 0, Some(10)));
     log.append(&of("1", event("a", 1, json!({"amount": 1, "poison": true}))));
     log.append(&of("2", change("b", 2)));
@@ -116,13 +135,15 @@ async fn a_read_model_that_lacks_an_event_makes_its_saga_late() {
     assert_eq!(clock.now(), START);
 }
 
-#[tokio::test]
-async fn nothing_is_consistent_and_an_event_without_times_is_poison() {
-    let Scene { db, log, mut runner, .. } = scene().await;
-    let nothing = auditor::summary(&db).await.unwrap();
+async fn nothing_is_consistent_and_an_event_without_times_is_poison<R: Read>()
+where
+    Auditor: Projection<<Stored<R> as Store>::Sql>,
+{
+    let Scene { db, log, mut runner, .. } = scene::<R>().await;
+    let nothing = auditor::summary(db.store()).await.unwrap();
     assert_eq!((nothing.accepted, nothing.rate.to_bits()), (0, 100.0_f64.to_bits()));
     log.append(&typed(&saga("1").to_string(), 1, "saga.completed.v1", json!({"accepted_at": 1})));
     assert_eq!(drain(&mut runner).await.poison, 1);
-    let parked = steadfast_projection::parking::list(&db, "shop", 1).await.unwrap();
+    let parked = steadfast_projection::parking::list(db.store(), "shop", 1).await.unwrap();
     assert_eq!(parked[0].error.as_deref(), Some("saga.completed.v1: settled_at must be a number of milliseconds"));
 }

@@ -42,7 +42,7 @@ on:
 #[tokio::test]
 async fn a_file_is_a_projection() {
     let (db, log) = (shop().await, MemoryLog::default());
-    let projection = Arc::new(Declarative::load(&db, GOOD).await.unwrap()) as Arc<dyn Projection>;
+    let projection = Arc::new(Declarative::load(&*db, GOOD).await.unwrap()) as Arc<dyn Projection>;
     let open = Runner::open(db.clone(), projection, log.consumer(), Arc::new(clock()), config());
     let mut runner = open.await.unwrap();
     log.append_all(&[
@@ -55,7 +55,7 @@ async fn a_file_is_a_projection() {
     let rows: Vec<(String, i64, String, String, Option<String>)> =
         sqlx::query_as("select * from order_view").fetch_all(db.readers()).await.unwrap();
     assert_eq!(rows, [("o-1".into(), 12, "cancelled".into(), r#"["a","b"]"#.into(), None)]);
-    let error = parking::list(&db, "order_view", 9).await.unwrap()[0].error.clone().unwrap();
+    let error = parking::list(&*db, "order_view", 9).await.unwrap()[0].error.clone().unwrap();
     expect![
         "the parameter :total of on.order.created.v1 has no value in this event: mark its path with ? to allow that"
     ]

@@ -11,9 +11,8 @@ use steadfast_core::SagaId;
 use steadfast_projection::auditor::Auditor;
 use steadfast_projection::invariants::Invariants;
 use steadfast_projection::{Projection, Runner, Together};
-use steadfast_testkit::database;
 
-use crate::support::{Ledger, MemoryLog, START, change, clock, config, drain, event, ledger_tables, typed};
+use crate::support::{Ledger, Lite, MemoryLog, Read, START, change, clock, config, drain, event, typed};
 
 /// Keeps what is recorded, by name and labels.
 #[derive(Debug, Default)]
@@ -73,10 +72,9 @@ fn near(left: f64, right: f64) -> bool {
 async fn a_runner_counts_what_became_of_events_and_shows_its_lag() {
     let seen = Seen::default();
     let _guard = metrics::set_default_local_recorder(&seen);
-    let (db, log, clock) = (database().await, MemoryLog::default(), clock());
-    ledger_tables(&db).await;
-    let projection = Ledger::new() as Arc<dyn Projection>;
-    let open = Runner::open(db.clone(), projection, log.consumer(), Arc::new(clock.clone()), config());
+    let (db, log, clock) = (Lite::fresh().await, MemoryLog::default(), clock());
+    let projection = Lite::projection(&Ledger::new());
+    let open = Runner::open(db.store().clone(), projection, log.consumer(), Arc::new(clock.clone()), config());
     let mut runner = open.await.unwrap();
     let result = |result: &str| seen.count(&format!("projection_events_total{{projection=ledger,result={result}}}"));
     let lag = || seen.gauge("projection_lag_seconds{projection=ledger}");
@@ -108,12 +106,11 @@ async fn a_runner_counts_what_became_of_events_and_shows_its_lag() {
 async fn the_auditor_shows_rate_and_time_and_each_violation_once() {
     let seen = Seen::default();
     let _guard = metrics::set_default_local_recorder(&seen);
-    let (db, log, clock) = (database().await, MemoryLog::default(), clock());
-    ledger_tables(&db).await;
+    let (db, log, clock) = (Lite::fresh().await, MemoryLog::default(), clock());
     let auditor = Arc::new(Auditor::new(Arc::new(clock.clone())));
     let members: Vec<Arc<dyn Projection>> = vec![Ledger::new(), Arc::clone(&auditor) as Arc<dyn Projection>];
     let together = Arc::new(Together::new("shop", members));
-    let open = Runner::open(db.clone(), together, log.consumer(), Arc::new(clock.clone()), config());
+    let open = Runner::open(db.store().clone(), together, log.consumer(), Arc::new(clock.clone()), config());
     let mut runner = open.await.unwrap();
 
     let saga = SagaId::derive("till", "place_order", "1");
@@ -126,16 +123,16 @@ async fn the_auditor_shows_rate_and_time_and_each_violation_once() {
     log.append(&last);
     clock.advance(Duration::from_millis(500));
     drain(&mut runner).await;
-    auditor.refresh(&db).await.unwrap();
+    auditor.refresh(db.store()).await.unwrap();
     assert_eq!(*seen.times.0.lock().unwrap(), [] as [f64; 0], "another event may still come");
     clock.advance(Duration::from_secs(90));
-    auditor.refresh(&db).await.unwrap();
-    auditor.refresh(&db).await.unwrap();
+    auditor.refresh(db.store()).await.unwrap();
+    auditor.refresh(db.store()).await.unwrap();
     assert_eq!(*seen.times.0.lock().unwrap(), [1.0], "once, with the last event");
     assert!(near(seen.gauge("data_consistency_rate{}"), 100.0));
 
     let yaml = "invariants: [{name: no_accounts, database: read, sql: select account from ledger}]";
-    let invariants = Invariants::load(&[("read", db.clone())], yaml).await.unwrap();
+    let invariants = Invariants::load(&[("read", db.store().clone())], yaml).await.unwrap();
     let violations = || seen.count("data_consistency_violations_total{invariant=no_accounts}");
     assert_eq!(violations(), 0);
     invariants.check().await;

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use serde_json::json;
 use steadfast_bus::{Producer, Start, Topics, embedded::Log, headers};
-use steadfast_projection::{Config, Projection, Runner};
+use steadfast_projection::{Config, Runner};
 use steadfast_testkit::{SystemClock, database};
 
-use crate::support::{Ledger, count, drain, event, ledger_tables};
+use crate::support::{Ledger, Lite, Read, count, drain, event};
 
 /// Seconds, since it measures: durable commits of a simple fold, from the embedded log in a file of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_simple_fold_is_fast() {
     const EVENTS: i64 = 60_000;
-    let (read, events) = (database().await, database().await);
-    ledger_tables(&read).await;
+    let (read, events) = (Lite::fresh().await, database().await);
     let log = Log::open(events.clone(), 8).await.unwrap();
     let payload = json!({"amount": 12, "currency": "GBP", "note": "x".repeat(120)});
     for chunk in 0..EVENTS / 2_000 {
@@ -27,9 +26,10 @@ async fn a_simple_fold_is_fast() {
         assert!(log.produce(records).await.iter().all(Result::is_ok));
     }
     let consumer = Box::new(log.consumer(Topics::All, Start::Beginning));
-    let projection = Ledger::new() as Arc<dyn Projection>;
+    let projection = Lite::projection(&Ledger::new());
     let config = Config { wait: Duration::from_millis(1), ..Config::default() };
-    let mut runner = Runner::open(read.clone(), projection, consumer, Arc::new(SystemClock), config).await.unwrap();
+    let mut runner =
+        Runner::open(read.store().clone(), projection, consumer, Arc::new(SystemClock), config).await.unwrap();
     let began = tokio::time::Instant::now();
     let tally = drain(&mut runner).await;
     let took = began.elapsed();

@@ -8,6 +8,10 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use steadfast_core::metric;
 
+/// The length of the queue, in which sagas wait for a node that has room: the same number at every node, and counted up to
+/// the journal's bound.
+const QUEUED: &str = "saga_queued_count";
+
 /// The orchestrator's metrics. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Metrics(Arc<Inner>);
@@ -16,6 +20,7 @@ struct Inner {
     commits: Counter,
     invariants: Counter,
     parked: Gauge,
+    queued: Gauge,
     families: RwLock<HashMap<String, Arc<Family>>>,
 }
 
@@ -52,6 +57,7 @@ impl Metrics {
             commits: counter!(metric::SAGA_COMMITS),
             invariants: counter!(metric::SAGA_INVARIANT),
             parked: gauge!(metric::SAGA_PARKED),
+            queued: gauge!(QUEUED),
             families: RwLock::default(),
         }))
     }
@@ -96,6 +102,11 @@ impl Metrics {
     pub(crate) fn set_parked(&self, count: i64) {
         // Counts are far below 2^31; a gauge is a double.
         self.0.parked.set(f64::from(i32::try_from(count).unwrap_or(i32::MAX)));
+    }
+
+    /// So many sagas wait in the queue.
+    pub(crate) fn set_queued(&self, count: u32) {
+        self.0.queued.set(f64::from(count));
     }
 
     /// The age of the oldest executing saga of each definition; 0 for those that are not named.

@@ -13,7 +13,7 @@ use steadfast_testkit::wait_for;
 use crate::acts::parked;
 use crate::admission::problem;
 use crate::shop::{Fault, PATIENCE};
-use crate::world::{DEFINITION, World, open, request};
+use crate::world::{DEFINITION, World, again, open, request};
 
 const SECRET: &str = "tok_secret";
 
@@ -214,12 +214,12 @@ async fn a_former_key_opens_what_it_sealed_and_without_it_sagas_rest() {
     let id = stopped(&world, "1").await;
     world.engine.abort();
     let without = Keyring::new("next", [1; 32]);
-    world.engine = open(&world.shop, world.db.reopen().await, world.config, without.clone()).await;
+    world.engine = open(&world.shop, world.db.reopen().await, again(&world.config), without.clone()).await;
     assert_eq!(world.engine.in_flight(), 0);
     assert_eq!(world.engine.show(id).await.unwrap().unwrap().summary.status, "running");
     world.engine.abort();
     let rotated = without.with_former("test", [9; 32]);
-    world.engine = open(&world.shop, world.db.reopen().await, world.config, rotated).await;
+    world.engine = open(&world.shop, world.db.reopen().await, again(&world.config), rotated).await;
     assert_eq!(world.settled(id).await, Status::Completed);
     world.shop.open_gate();
 }

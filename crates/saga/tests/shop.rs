@@ -77,7 +77,7 @@ fn key() -> Key {
 impl Shop {
     pub(crate) async fn open() -> Arc<Self> {
         let db = database().await;
-        migrate(&db, &barrier::LINE).await.unwrap();
+        migrate(&*db, &barrier::LINE).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         sqlx::query("create table effect (saga text not null, step text not null, op text not null)")
             .execute(&mut *tx)

@@ -76,14 +76,14 @@ impl World {
         let mut tx = db.begin().await.unwrap();
         sqlx::query("create table event (type text not null, saga text not null)").execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
-        let engine = engine(&shop, (*db).clone(), config).await;
+        let engine = engine(&shop, (*db).clone(), config.clone()).await;
         engine.upload(definition, BTreeMap::new(), "test").await.unwrap();
         Self { shop, db, engine, config }
     }
 
     /// A second owner on the same file, with connections of its own. The first is not asked.
     pub(crate) async fn second(&self) -> Engine {
-        engine(&self.shop, self.db.reopen().await, self.config).await
+        engine(&self.shop, self.db.reopen().await, again(&self.config)).await
     }
 
     /// Kills the orchestrator, and opens it again.
@@ -145,6 +145,11 @@ impl World {
     }
 }
 
+/// The configuration of another start of the process.
+pub(crate) fn again(config: &Config) -> Config {
+    Config { node: Config::default().node, ..config.clone() }
+}
+
 async fn engine(shop: &Shop, db: Db, config: Config) -> Engine {
     open(shop, db, config, Keyring::new("test", [9; 32])).await
 }
@@ -157,6 +162,7 @@ pub(crate) async fn open(shop: &Shop, db: Db, config: Config, keyring: Keyring) 
         permissions: Arc::new(AsAtStart),
         clock: Arc::new(SystemClock),
         keyring: Arc::new(keyring),
+        election: None,
     };
     Engine::open(config, ports).await.unwrap()
 }

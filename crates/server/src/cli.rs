@@ -9,6 +9,10 @@ use steadfast_host::telemetry;
 use crate::bench;
 #[cfg(feature = "demo")]
 use crate::roles::demo;
+#[cfg(feature = "postgres")]
+use crate::roles::migrate;
+use crate::roles::orchestrator;
+use crate::saga_cli;
 
 /// Data consistency for microservices: sagas, a transactional outbox, idempotency, optimistic locking and projections.
 #[derive(Debug, Parser)]
@@ -29,6 +33,15 @@ enum Command {
     /// Runs a whole point-of-sale platform on real invoices, injects faults, and checks that everything adds up.
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
+    /// Accepts sagas over HTTP and runs them to their end, beside any number of others over one database.
+    Orchestrator(orchestrator::Arguments),
+    /// Makes or renews tables in PostgreSQL, or prints their statements.
+    #[cfg(feature = "postgres")]
+    Migrate(migrate::Arguments),
+    /// Starts, finds, follows and mends sagas.
+    Saga(saga_cli::SagaArguments),
+    /// Uploads and shows what sagas run.
+    Definition(saga_cli::DefinitionArguments),
     /// Measures beside the limit, in one run.
     #[command(subcommand)]
     Bench(Bench),
@@ -40,7 +53,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// Sagas a second on the embedded journal, beside the same calls with no orchestrator.
+    /// Sagas a second, beside the same calls with no orchestrator and with a mere relay.
     Saga(bench::saga::Arguments),
 }
 
@@ -53,6 +66,12 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A line of what the command was asked for.
+#[expect(clippy::print_stdout, reason = "this is where a command's result goes")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
 }
 
 /// One line with all causes.
@@ -71,6 +90,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Demo(arguments) => demo::run(arguments).await,
             #[cfg(feature = "demo")]
             Command::DemoNode(arguments) => demo::run_node(arguments).await.map(|()| ExitCode::SUCCESS),
+            Command::Orchestrator(arguments) => orchestrator::run(arguments).await.map(|()| ExitCode::SUCCESS),
+            #[cfg(feature = "postgres")]
+            Command::Migrate(arguments) => migrate::run(arguments).await.map(|()| ExitCode::SUCCESS),
+            Command::Saga(arguments) => Ok(saga_cli::saga(arguments).await),
+            Command::Definition(arguments) => Ok(saga_cli::definition(arguments).await),
             Command::Bench(Bench::Saga(arguments)) => bench::saga::run(arguments).await.map(|()| ExitCode::SUCCESS),
         }
     })

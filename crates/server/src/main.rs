@@ -4,6 +4,7 @@ mod api;
 mod bench;
 mod cli;
 mod roles;
+mod saga_cli;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -6,5 +6,8 @@
 mod bad_input;
 mod demo;
 mod metrics;
+mod operating;
+#[cfg(feature = "full")]
+mod orchestrator;
 mod serve;
 mod support;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 macro_rules! line {
     ($name:literal, $file:literal) => {
-        Line { name: $name, sqlite: &[Migration { version: 1, name: $name, sql: include_str!($file) }] }
+        Line { name: $name, sqlite: &[Migration { version: 1, name: $name, sql: include_str!($file) }], postgres: &[] }
     };
 }
 
@@ -85,7 +85,7 @@ impl World {
             (&world.read_model, [&READ_MODEL, &projection::LINE]),
         ] {
             for line in lines {
-                migrate(db, line).await.unwrap();
+                migrate(&**db, line).await.unwrap();
             }
         }
         world.fill().await;

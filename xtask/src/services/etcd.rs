@@ -13,13 +13,62 @@ use super::install::{find, install};
 use super::process::{Group, remove, require_free, start, wait_ready};
 use super::{Service, Status};
 
-const MEMBERS: [Member; 3] = [Member { number: 1 }, Member { number: 2 }, Member { number: 3 }];
 const PACKAGES: [&str; 2] = ["etcd-server", "etcd-client"];
 /// The last leader would try for seven seconds to hand over to members that are stopping too.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-pub(super) struct Etcd;
+/// Three members on consecutive ports.
+pub(crate) struct Etcd {
+    /// The port for clients of the first member.
+    pub(crate) client_port: u16,
+    /// The port for members of the first member.
+    pub(crate) peer_port: u16,
+}
+
+impl Etcd {
+    pub(super) const DEVELOPMENT: Self = Self { client_port: 23791, peer_port: 23801 };
+
+    /// Stops every member.
+    #[cfg(feature = "torture")]
+    pub(crate) fn halt(target: &Path) -> Result<()> {
+        stop(&home(target))
+    }
+
+    /// Kills a member, 1 to 3.
+    #[cfg(feature = "torture")]
+    pub(crate) fn kill_member(&self, target: &Path, number: u16) -> Result<()> {
+        let member = self.members().into_iter().find(|member| member.number == number);
+        let group = group(&member.context("a member's number")?.folder(&home(target)));
+        group.stop("KILL", &group.running()?, STOP_LIMIT)
+    }
+
+    fn members(&self) -> [Member; 3] {
+        [1, 2, 3].map(|number| Member {
+            number,
+            client_port: self.client_port + number - 1,
+            peer_port: self.peer_port + number - 1,
+        })
+    }
+
+    fn start_missing(&self, home: &Path) -> Result<()> {
+        let members = self.members();
+        let mut missing = Vec::new();
+        for member in members {
+            if !member.is_running(home)? {
+                require_free(member.client_port)?;
+                require_free(member.peer_port)?;
+                missing.push(member);
+            }
+        }
+        for member in missing {
+            member.start(home, &members)?;
+        }
+        let is_alive = || members.iter().try_fold(true, |all, member| Ok(all && member.is_running(home)?));
+        let is_ready = || Ok(members.iter().all(|member| member.is_healthy()));
+        wait_ready(&members.map(|member| member.log(home)), is_alive, is_ready)
+    }
+}
 
 impl Service for Etcd {
     fn name(&self) -> &'static str {
@@ -38,7 +87,7 @@ impl Service for Etcd {
         if !complete.exists() {
             self.down(target)?;
         }
-        let outcome = start_missing(&home);
+        let outcome = self.start_missing(&home);
         if outcome.is_err() {
             stop(&home)?;
         }
@@ -55,7 +104,7 @@ impl Service for Etcd {
         let home = home(target);
         let pids = group(&home).running()?;
         let mut faults = Vec::new();
-        for member in MEMBERS {
+        for member in self.members() {
             let name = member.name();
             if !member.is_running(&home)? {
                 faults.push(format!("{name} not running"));
@@ -64,7 +113,7 @@ impl Service for Etcd {
             }
         }
         let fault = if pids.is_empty() { "not running".to_owned() } else { faults.join(", ") };
-        let addresses = MEMBERS.map(|member| format!("127.0.0.1:{}", member.client_port()));
+        let addresses = self.members().map(|member| format!("127.0.0.1:{}", member.client_port));
         Ok(Status {
             fault: Some(fault).filter(|fault| !fault.is_empty()),
             address: addresses.join(","),
@@ -79,7 +128,7 @@ fn home(target: &Path) -> PathBuf {
 }
 
 fn group(home: &Path) -> Group {
-    Group { program: "etcd", folder: home.to_owned() }
+    Group { programs: &["etcd"], folder: home.to_owned() }
 }
 
 fn stop(home: &Path) -> Result<()> {
@@ -87,26 +136,11 @@ fn stop(home: &Path) -> Result<()> {
     group.stop("TERM", &group.running()?, STOP_LIMIT)
 }
 
-fn start_missing(home: &Path) -> Result<()> {
-    let mut missing = Vec::new();
-    for member in MEMBERS {
-        if !member.is_running(home)? {
-            require_free(member.client_port())?;
-            require_free(member.peer_port())?;
-            missing.push(member);
-        }
-    }
-    for member in missing {
-        member.start(home)?;
-    }
-    let is_alive = || MEMBERS.iter().try_fold(true, |all, member| Ok(all && member.is_running(home)?));
-    let is_ready = || Ok(MEMBERS.iter().all(|member| member.is_healthy()));
-    wait_ready(&MEMBERS.map(|member| member.log(home)), is_alive, is_ready)
-}
-
 #[derive(Clone, Copy)]
 struct Member {
     number: u16,
+    client_port: u16,
+    peer_port: u16,
 }
 
 impl Member {
@@ -114,16 +148,8 @@ impl Member {
         format!("e{}", self.number)
     }
 
-    fn client_port(self) -> u16 {
-        23790 + self.number
-    }
-
-    fn peer_port(self) -> u16 {
-        23800 + self.number
-    }
-
     fn peer_url(self) -> String {
-        format!("http://127.0.0.1:{}", self.peer_port())
+        format!("http://127.0.0.1:{}", self.peer_port)
     }
 
     fn folder(self, home: &Path) -> PathBuf {
@@ -138,12 +164,12 @@ impl Member {
         Ok(!group(&self.folder(home)).running()?.is_empty())
     }
 
-    fn start(self, home: &Path) -> Result<()> {
+    fn start(self, home: &Path, members: &[Self; 3]) -> Result<()> {
         let folder = self.folder(home);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        let client = format!("http://127.0.0.1:{}", self.client_port());
+        let client = format!("http://127.0.0.1:{}", self.client_port);
         let peer = self.peer_url();
-        let cluster = MEMBERS.map(|member| format!("{}={}", member.name(), member.peer_url())).join(",");
+        let cluster = members.map(|member| format!("{}={}", member.name(), member.peer_url())).join(",");
         let mut server = Command::new("etcd");
         server.current_dir(&folder).arg("--name").arg(self.name()).arg("--data-dir").arg(folder.join("data"));
         server.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
@@ -159,7 +185,7 @@ impl Member {
     }
 
     fn health(self) -> Result<String> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.client_port()));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.client_port));
         let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         stream.set_write_timeout(Some(ANSWER_LIMIT))?;
@@ -188,7 +214,8 @@ mod tests {
 
     #[test]
     fn each_member_has_its_own_ports() {
-        let ports = MEMBERS.iter().flat_map(|member| [member.client_port(), member.peer_port()]).collect::<Vec<_>>();
+        let members = Etcd::DEVELOPMENT.members();
+        let ports = members.iter().flat_map(|member| [member.client_port, member.peer_port]).collect::<Vec<_>>();
         assert_eq!(ports, [23791, 23801, 23792, 23802, 23793, 23803]);
     }
 }

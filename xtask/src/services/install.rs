@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::say;
 
 /// The path of a program: in one of `folders`, else where the shell would find it.
-pub(super) fn find(program: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+pub(crate) fn find(program: &str, folders: &[PathBuf]) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     folders
         .iter()
@@ -53,6 +53,23 @@ pub(super) fn install(packages: &[&str], missing: &[&str]) -> Result<()> {
     apt(is_root, &["update", "-q"])?;
     let install = ["install", "-q", "-y", "--no-install-recommends"];
     apt(is_root, &[install.as_slice(), packages].concat())
+}
+
+/// What compiles the C and the protocol descriptions inside our dependencies, for all features.
+pub(crate) fn build_tools() -> Result<()> {
+    let mut packages = Vec::new();
+    let mut missing = Vec::new();
+    for (program, package) in [("protoc", "protobuf-compiler"), ("make", "make"), ("gcc", "gcc"), ("g++", "g++")] {
+        if find(program, &[]).is_none() {
+            missing.push(program);
+            packages.push(package);
+        }
+    }
+    if find("protoc", &[]).is_none() && !Path::new("/usr/include/google/protobuf/descriptor.proto").exists() {
+        missing.push("google/protobuf/descriptor.proto");
+        packages.push("libprotobuf-dev");
+    }
+    if missing.is_empty() { Ok(()) } else { install(&packages, &missing) }
 }
 
 fn apt(is_root: bool, arguments: &[&str]) -> Result<()> {

@@ -1,18 +1,31 @@
 //! `cargo xtask services`: the servers that development and tests talk to, on loopback and on ports of their own.
 
-mod etcd;
+pub(crate) mod etcd;
 mod install;
-mod postgres;
-mod process;
+mod kafka;
+pub(crate) mod postgres;
+pub(crate) mod process;
+mod redis;
 
+use std::env;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+use self::etcd::Etcd;
+pub(crate) use self::install::build_tools;
+use self::kafka::Kafka;
+use self::postgres::Postgres;
+use self::redis::Redis;
+
+const OFFSET: &str = "XTASK_SERVICES_OFFSET";
+/// The cluster of Redis adds 10,000 to its ports, and none may meet another's.
+const OFFSET_MAX: u16 = 1000;
+
 /// One server, or a cluster that is used as one.
-trait Service: Sync {
+pub(crate) trait Service {
     fn name(&self) -> &'static str;
 
     /// Installs the programs it needs, where they are missing.
@@ -27,7 +40,7 @@ trait Service: Sync {
     fn status(&self, target: &Path) -> Result<Status>;
 }
 
-struct Status {
+pub(crate) struct Status {
     /// What is wrong, in a few words; nothing when the service answers.
     fault: Option<String>,
     address: String,
@@ -50,7 +63,31 @@ impl Status {
     }
 }
 
-static KNOWN: [&dyn Service; 2] = [&postgres::Postgres, &etcd::Etcd];
+/// Every service, in the order in which they start.
+fn known(brokers: Option<u16>, offset: u16) -> [Box<dyn Service>; 4] {
+    let (postgres, etcd, redis, kafka) =
+        (Postgres::DEVELOPMENT, Etcd::DEVELOPMENT, Redis::DEVELOPMENT, Kafka::DEVELOPMENT);
+    [
+        Box::new(Postgres { port: postgres.port + offset }),
+        Box::new(Etcd { client_port: etcd.client_port + offset, peer_port: etcd.peer_port + offset }),
+        Box::new(Redis { cluster_port: redis.cluster_port + offset, single_port: redis.single_port + offset }),
+        Box::new(Kafka { brokers, port: kafka.port + offset }),
+    ]
+}
+
+/// How far all ports are from the usual ones: for a second checkout on the same machine, and for trying this program
+/// beside services that are in use. The data then lies in a folder of its own.
+fn offset() -> Result<u16> {
+    let Ok(text) = env::var(OFFSET) else { return Ok(0) };
+    match text.parse() {
+        Ok(offset) if offset <= OFFSET_MAX => Ok(offset),
+        _ => bail!("{OFFSET} is {text:?}: it must be a number from 0 to {OFFSET_MAX}"),
+    }
+}
+
+fn names() -> [&'static str; 4] {
+    known(None, 0).map(|service| service.name())
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
@@ -63,6 +100,10 @@ enum Action {
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let (action, services) = parse(arguments)?;
     let target = root.join("target");
+    let target = match offset()? {
+        0 => target,
+        offset => target.join(format!("offset-{offset}")),
+    };
     fs::create_dir_all(&target).with_context(|| format!("creating {}", target.display()))?;
     // Processes are recognised by their working folder, which the kernel tells without symbolic links.
     let target = target.canonicalize().with_context(|| format!("resolving {}", target.display()))?;
@@ -74,7 +115,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
 
     let mut all_up = true;
     for service in services {
-        let name = service.name();
+        let (name, service) = (service.name(), service.as_ref());
         match action {
             Action::Up => up(service, &target).with_context(|| format!("{name} did not come up"))?,
             Action::Down => {
@@ -108,7 +149,7 @@ fn up(service: &dyn Service, target: &Path) -> Result<()> {
     Ok(())
 }
 
-fn parse(arguments: &[String]) -> Result<(Action, Vec<&'static dyn Service>)> {
+fn parse(arguments: &[String]) -> Result<(Action, Vec<Box<dyn Service>>)> {
     let Some((action, names)) = arguments.split_first() else {
         bail!("say what to do with the services: up, down or status");
     };
@@ -118,18 +159,41 @@ fn parse(arguments: &[String]) -> Result<(Action, Vec<&'static dyn Service>)> {
         "status" => Action::Status,
         other => bail!("services cannot {other:?}: say up, down or status"),
     };
-    for name in names {
-        if !KNOWN.iter().any(|service| service.name() == name) {
+    let (brokers, asked) = brokers(names)?;
+    for name in &asked {
+        if !self::names().contains(name) {
             bail!("there is no service {name:?}; the nearest known: {}", nearest(name).join(", "));
         }
     }
-    let asked = |service: &&dyn Service| names.is_empty() || names.iter().any(|name| name == service.name());
-    Ok((action, KNOWN.into_iter().filter(asked).collect()))
+    let is_asked = |service: &dyn Service| asked.is_empty() || asked.contains(&service.name());
+    let services = known(brokers, offset()?).into_iter().filter(|service| is_asked(service.as_ref()));
+    Ok((action, services.collect()))
+}
+
+/// Takes `--brokers N` out of the names.
+fn brokers(words: &[String]) -> Result<(Option<u16>, Vec<&str>)> {
+    let (mut brokers, mut names) = (None, Vec::new());
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        if word == "--brokers" {
+            let count = words.next().unwrap_or_default();
+            brokers = Some(match count {
+                "1" => 1,
+                "3" => 3,
+                other => bail!("--brokers {other:?}: Kafka has 1 broker or 3"),
+            });
+        } else if word.starts_with('-') {
+            bail!("services know no {word:?}: the one option is --brokers 1 or --brokers 3, for Kafka");
+        } else {
+            names.push(word);
+        }
+    }
+    Ok((brokers, names))
 }
 
 /// The known names, the most alike first.
 fn nearest(name: &str) -> Vec<&'static str> {
-    let mut names = KNOWN.map(Service::name).to_vec();
+    let mut names = names().to_vec();
     names.sort_by_key(|known| distance(name, known));
     names
 }
@@ -161,12 +225,12 @@ mod tests {
 
     fn parsed(words: &[&str]) -> Result<(Action, Vec<&'static str>)> {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        parse(&words).map(|(action, services)| (action, services.into_iter().map(Service::name).collect()))
+        parse(&words).map(|(action, services)| (action, services.into_iter().map(|service| service.name()).collect()))
     }
 
     #[test]
     fn no_name_means_all() {
-        assert_eq!(parsed(&["up"]).unwrap(), (Action::Up, vec!["postgres", "etcd"]));
+        assert_eq!(parsed(&["up"]).unwrap(), (Action::Up, vec!["postgres", "etcd", "redis", "kafka"]));
     }
 
     #[test]
@@ -178,8 +242,18 @@ mod tests {
     #[test]
     fn an_unknown_name_is_told_the_nearest() {
         let told = |name| parsed(&["up", name]).unwrap_err().to_string();
-        assert_eq!(told("postgresql"), "there is no service \"postgresql\"; the nearest known: postgres, etcd");
-        assert_eq!(told("etc"), "there is no service \"etc\"; the nearest known: etcd, postgres");
+        assert!(told("postgresql").starts_with("there is no service \"postgresql\"; the nearest known: postgres, "));
+        assert!(told("etc").contains("known: etcd, "), "{}", told("etc"));
+        assert!(told("reddis").contains("known: redis, "), "{}", told("reddis"));
+    }
+
+    #[test]
+    fn kafka_has_one_broker_or_three() {
+        assert_eq!(parsed(&["up", "--brokers", "3", "kafka"]).unwrap(), (Action::Up, vec!["kafka"]));
+        for words in [&["up", "--brokers", "2"] as &[_], &["up", "--brokers"], &["up", "--broker", "3"]] {
+            let told = parsed(words).unwrap_err().to_string();
+            assert!(told.contains("broker") && told.contains('3'), "{told}");
+        }
     }
 
     #[test]

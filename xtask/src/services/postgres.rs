@@ -15,7 +15,6 @@ use super::install::{find, id, install, is_root};
 use super::process::{Group, finish, parse_pid, remove, remove_file, require_free, start, wait_ready};
 use super::{Service, Status, say};
 
-const PORT: u16 = 55432;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 const PACKAGES: [&str; 1] = ["postgresql"];
 
@@ -29,7 +28,20 @@ max_prepared_transactions = 50
 wal_keep_size = '1GB'
 ";
 
-pub(super) struct Postgres;
+/// One server; each on a port of its own may have the same workspace.
+pub(crate) struct Postgres {
+    pub(crate) port: u16,
+}
+
+impl Postgres {
+    pub(super) const DEVELOPMENT: Self = Self { port: 55432 };
+
+    /// Stops the server as a crash would: its sessions end at once, and the next start recovers from the log.
+    #[cfg(feature = "torture")]
+    pub(crate) fn halt(target: &Path) -> Result<()> {
+        Home::existing(target)?.stop()
+    }
+}
 
 impl Service for Postgres {
     fn name(&self) -> &'static str {
@@ -46,11 +58,11 @@ impl Service for Postgres {
         let mut home = Home::existing(target)?;
         // Half of a start, or the orphans of a server that was killed.
         home.stop()?;
-        require_free(PORT)?;
+        require_free(self.port)?;
         if !home.complete().exists() {
             home.clear(&account)?;
             home = Home::create(target, &account)?;
-            home.initialise(&account)?;
+            home.initialise(&account, self.port)?;
         }
         let outcome = home.start(&account);
         if outcome.is_err() {
@@ -79,7 +91,7 @@ impl Service for Postgres {
         };
         Ok(Status {
             fault: fault.map(str::to_owned),
-            address: format!("127.0.0.1:{PORT}"),
+            address: format!("127.0.0.1:{}", self.port),
             pids: postmaster.iter().map(|lock| lock.pid).collect(),
             folder: home.folder.display().to_string(),
         })
@@ -179,7 +191,7 @@ impl Home {
     }
 
     fn group(&self) -> Group {
-        Group { program: "postgres", folder: self.folder.clone() }
+        Group { programs: &["postgres"], folder: self.folder.clone() }
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -193,14 +205,14 @@ impl Home {
         Ok(lock.filter(|lock| running.contains(&lock.pid)))
     }
 
-    fn initialise(&self, account: &Account) -> Result<()> {
+    fn initialise(&self, account: &Account, port: u16) -> Result<()> {
         let mut initdb = account.command(required("initdb")?, &self.folder);
         initdb.arg("-D").arg(self.data());
         finish(initdb.args(["-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C"]))?;
         let path = self.data().join("postgresql.conf");
         let read = fs::read_to_string(&path);
         let mut settings = read.with_context(|| format!("reading {}", path.display()))?;
-        writeln!(settings, "{SETTINGS}port = {PORT}").context("adding the settings")?;
+        writeln!(settings, "{SETTINGS}port = {port}").context("adding the settings")?;
         fs::write(&path, settings).with_context(|| format!("writing {}", path.display()))
     }
 

@@ -12,21 +12,23 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 const STEP: Duration = Duration::from_millis(50);
-const READY_LIMIT: Duration = Duration::from_mins(1);
+/// Generous: a JVM on a machine that is also compiling. A server that gives up ends the wait at once.
+const READY_LIMIT: Duration = Duration::from_mins(2);
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 const LOG_LINES: usize = 20;
 
-/// The processes of one server: those that run `program` and work in `folder` or below it.
+/// The processes of one server: those that run one of `programs` and work in `folder` or below it.
 ///
 /// A number in a file may be stale and belong to a stranger by now; the kernel's word on program and folder cannot.
-pub(super) struct Group {
-    pub(super) program: &'static str,
-    pub(super) folder: PathBuf,
+pub(crate) struct Group {
+    /// The names that the kernel may know the program by: where one is a link, it tells the file behind it.
+    pub(crate) programs: &'static [&'static str],
+    pub(crate) folder: PathBuf,
 }
 
 impl Group {
     /// A process that has ended and waits for its parent runs no program, so it is not among them.
-    pub(super) fn running(&self) -> Result<Vec<u32>> {
+    pub(crate) fn running(&self) -> Result<Vec<u32>> {
         let mut pids = Vec::new();
         for entry in fs::read_dir("/proc").context("processes are found through Linux's /proc")? {
             let entry = entry.context("reading /proc")?;
@@ -37,7 +39,7 @@ impl Group {
             else {
                 continue;
             };
-            if is_program(&program, self.program) && folder.starts_with(&self.folder) {
+            if self.programs.iter().any(|name| is_program(&program, name)) && folder.starts_with(&self.folder) {
                 pids.push(pid);
             }
         }
@@ -46,7 +48,7 @@ impl Group {
     }
 
     /// Sends `signal` to `pids` and returns when nobody of the group is left; who stays longer than `patience` is killed.
-    pub(super) fn stop(&self, signal: &str, pids: &[u32], patience: Duration) -> Result<()> {
+    pub(crate) fn stop(&self, signal: &str, pids: &[u32], patience: Duration) -> Result<()> {
         send(signal, pids)?;
         // One that was paused would not hear of it.
         send("CONT", pids)?;
@@ -55,7 +57,7 @@ impl Group {
         }
         send("KILL", &self.running()?)?;
         if !wait_until(KILL_LIMIT, || Ok(self.running()?.is_empty()))? {
-            bail!("{} outlived KILL: processes {:?}", self.program, self.running()?);
+            bail!("{} outlived KILL: processes {:?}", self.programs.join(", "), self.running()?);
         }
         Ok(())
     }
@@ -117,8 +119,14 @@ pub(super) fn require_free(port: u16) -> Result<()> {
     }
 }
 
+/// Whether nobody listens on a port.
+#[cfg(feature = "torture")]
+pub(crate) fn is_free(port: u16) -> bool {
+    require_free(port).is_ok()
+}
+
 /// Removes a folder with everything in it; none is fine.
-pub(super) fn remove(folder: &Path) -> Result<()> {
+pub(crate) fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", folder.display()))
@@ -128,7 +136,7 @@ pub(super) fn remove(folder: &Path) -> Result<()> {
 }
 
 /// Removes a file; none is fine.
-pub(super) fn remove_file(file: &Path) -> Result<()> {
+pub(crate) fn remove_file(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", file.display()))
@@ -149,11 +157,12 @@ fn is_program(path: &Path, name: &str) -> bool {
     file.is_some_and(|file| file.strip_suffix(" (deleted)").unwrap_or(file) == name)
 }
 
-fn send(signal: &str, pids: &[u32]) -> Result<()> {
+/// Sends a signal by name; one who has ended meanwhile is no error.
+pub(crate) fn send(signal: &str, pids: &[u32]) -> Result<()> {
     if pids.is_empty() {
         return Ok(());
     }
-    // The shell's own `kill`: small systems have no other. One who has ended meanwhile is no error.
+    // The shell's own `kill`: small systems have no other.
     let mut kill = Command::new("sh");
     kill.args(["-c", "kill \"$@\"", "kill", &format!("-{signal}")]).args(pids.iter().map(u32::to_string));
     kill.stderr(Stdio::null()).status().context("running kill")?;

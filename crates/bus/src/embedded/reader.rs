@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::writer::advance;
-use crate::{Consumer, Delivered, Error, Record, Start, Topics};
+use crate::{Change, Consumer, Delivered, Error, Partition, Record, Start, Topics};
 
 /// Offsets that one statement looks at: bounds the time of a read that matches little.
 const WINDOW: i64 = 16_384;
@@ -31,6 +31,8 @@ pub struct Reader {
     // By partition: the next offset to deliver; none where the partition is not read.
     next: Vec<Option<i64>>,
     pause: Duration,
+    // Whether the owner has been told which partitions these are; they never change.
+    told: bool,
 }
 
 impl Reader {
@@ -53,7 +55,7 @@ impl Reader {
             Topics::Named(names) => Some(serde_json::json!(names).to_string()),
         };
         let partitions = only.map(|only| serde_json::json!(only).to_string());
-        Self { db, end, seen, topics, partitions, next, pause: POLL_FIRST }
+        Self { db, end, seen, topics, partitions, next, pause: POLL_FIRST, told: false }
     }
 
     /// By partition that this consumer reads: the next offset it will deliver. What an owner stores after it has
@@ -95,8 +97,8 @@ impl Reader {
 
     /// Whether a row lies at or after its partition's own position.
     fn is_due(&self, row: &Delivered) -> bool {
-        let next =
-            usize::try_from(row.partition).ok().and_then(|partition| self.next.get(partition).copied().flatten());
+        let place = usize::try_from(row.partition.number).ok();
+        let next = place.and_then(|partition| self.next.get(partition).copied().flatten());
         next.is_some_and(|next| row.offset >= next)
     }
 
@@ -135,16 +137,23 @@ impl Consumer for Reader {
         }
     }
 
-    async fn seek(&mut self, partition: u32, offset: i64) -> Result<(), Error> {
+    async fn seek(&mut self, partition: &Partition, offset: i64) -> Result<(), Error> {
         let partitions = u32::try_from(self.next.len()).unwrap_or(u32::MAX);
-        let place = usize::try_from(partition).ok().and_then(|partition| self.next.get_mut(partition));
+        let place = usize::try_from(partition.number).ok().and_then(|partition| self.next.get_mut(partition));
         match place {
-            Some(Some(next)) => {
+            Some(Some(next)) if partition.topic.is_none() => {
                 *next = offset.max(1);
                 Ok(())
             }
-            _ => Err(Error::UnknownPartition { partition, partitions }),
+            _ => Err(Error::UnknownPartition { partition: partition.clone(), partitions }),
         }
+    }
+
+    fn changes(&mut self) -> Vec<Change> {
+        if std::mem::replace(&mut self.told, true) {
+            return Vec::new();
+        }
+        self.positions().into_iter().map(|(number, _)| Change::Assigned(Partition::of_log(number))).collect()
     }
 }
 
@@ -153,15 +162,15 @@ fn delivered(row: &SqliteRow) -> Result<Delivered, Error> {
     let topic: String = row.try_get(2)?;
     let headers = serde_json::from_str(row.try_get(4)?);
     Ok(Delivered {
-        partition: row.try_get(1)?,
+        topic: topic.clone(),
+        partition: Partition::of_log(row.try_get(1)?),
         offset,
         record: Record {
-            topic: topic.clone(),
+            topic,
             key: row.try_get(3)?,
             headers: headers
                 .map_err(|_| Error::Corrupt { offset, fault: "its headers are not a JSON array of pairs" })?,
             payload: Bytes::from(row.try_get::<Vec<u8>, _>(5)?),
         },
-        topic,
     })
 }

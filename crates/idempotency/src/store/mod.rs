@@ -1,20 +1,40 @@
 //! Where records live: one trait, one file for each backend, one conformance suite.
 
+mod headers;
 mod memory;
-mod sqlite;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub(crate) mod sqlite;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod steps;
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use steadfast_db::{Line, Migration};
 
 use crate::Error;
 use crate::decision::{Claim, Decision, Report, Reported, Resolution, Resolved};
 use crate::record::{Owner, Record, RecordId};
 
 pub use memory::Memory;
-pub use sqlite::{LINE, Sqlite};
-pub(crate) use sqlite::{read, write};
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
+pub use sqlite::Sqlite;
+
+/// The table of both forms, leased and transactional.
+pub const LINE: Line = Line {
+    name: "idempotency",
+    sqlite: &[Migration { version: 1, name: "record", sql: include_str!("../../migrations/sqlite/0001_record.sql") }],
+    postgres: &[Migration {
+        version: 1,
+        name: "record",
+        sql: include_str!("../../migrations/postgres/0001_record.sql"),
+    }],
+};
 
 /// What a round of cleaning did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

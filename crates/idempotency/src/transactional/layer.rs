@@ -12,34 +12,35 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
+use sqlx::Transaction;
 use steadfast_core::{Classified, Clock};
-use steadfast_db::Db;
-use steadfast_db::tx::{self, Tx};
+use steadfast_db::{Db, tx};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Keyed, Outcome, Plainly, Policy, attempts, settle};
+use super::{Backend, Keyed, Outcome, Plainly, Policy, attempts, settle};
 use crate::admission::Admitted;
 use crate::decision::{self, Prior};
 use crate::future::ResponseFuture;
 use crate::options::{Options, Scope, options};
 use crate::record::Owner;
 use crate::service::{Reply, guard};
-use crate::store::read;
 use crate::{AnswerBody, Context, Error, respond};
 
 /// The transactional form as a layer. Behind authentication and before the limiter, preconditions and the handler.
 #[derive(Clone, Debug)]
-pub struct TransactionalLayer {
+pub struct TransactionalLayer<D = Db> {
     options: Options,
     policy: Policy,
-    db: Db,
+    db: D,
 }
 
-impl TransactionalLayer {
-    /// A layer for the route that `scope` names, whose effects and records lie in `db`.
-    pub fn new(db: Db, clock: Arc<dyn Clock>, scope: Scope) -> Self {
-        Self { options: Options::new(scope), policy: Policy::new(clock), db }
+impl<D: Backend> TransactionalLayer<D> {
+    /// A layer for the route that `scope` names, whose effects and records lie in `db`: SQLite or PostgreSQL.
+    pub fn new(db: D, clock: Arc<dyn Clock>, scope: Scope) -> Self {
+        let policy = Policy::new(clock);
+        policy.metrics::<D>();
+        Self { options: Options::new(scope), policy, db }
     }
 
     /// How often the transaction is tried, and with which pauses.
@@ -53,16 +54,16 @@ impl TransactionalLayer {
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Shared<D> {
     options: Options,
     policy: Policy,
-    db: Db,
+    db: D,
 }
 
-impl<S> Layer<S> for TransactionalLayer {
-    type Service = TransactionalService<S>;
+impl<S, D: Backend> Layer<S> for TransactionalLayer<D> {
+    type Service = TransactionalService<S, D>;
 
-    fn layer(&self, inner: S) -> TransactionalService<S> {
+    fn layer(&self, inner: S) -> TransactionalService<S, D> {
         let Self { options, policy, db } = self.clone();
         let policy = Policy {
             ttl: options.ttl,
@@ -75,14 +76,21 @@ impl<S> Layer<S> for TransactionalLayer {
 }
 
 /// The service that [`TransactionalLayer`] puts before another.
-#[derive(Clone, Debug)]
-pub struct TransactionalService<S> {
+#[derive(Debug)]
+pub struct TransactionalService<S, D = Db> {
     inner: S,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<D>>,
 }
 
-impl<S, B, R> Service<Request<B>> for TransactionalService<S>
+impl<S: Clone, D> Clone for TransactionalService<S, D> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S, B, R, D> Service<Request<B>> for TransactionalService<S, D>
 where
+    D: Backend,
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
@@ -113,15 +121,16 @@ where
     }
 }
 
-async fn serve<S, B, R>(shared: Arc<Shared>, mut inner: S, mut admitted: Admitted, reply: Reply<R, S::Error>)
+async fn serve<S, B, R, D>(shared: Arc<Shared<D>>, mut inner: S, mut admitted: Admitted, reply: Reply<R, S::Error>)
 where
+    D: Backend,
     S: Service<Request<B>, Response = Response<R>> + Send + 'static,
     S::Future: Send,
     S::Error: Send,
     B: From<Bytes> + Send + 'static,
     R: Body + Send + 'static,
 {
-    shared.policy.metrics.checked();
+    shared.policy.metrics::<D>().checked();
     let keyed = Keyed {
         id: admitted.id,
         scope: Arc::clone(&admitted.scope),
@@ -134,7 +143,7 @@ where
     let answer = match look_up(&shared, &keyed).await {
         Err(error) => Ok(problem(respond::unavailable(&error))),
         Ok(Some(outcome)) => {
-            shared.policy.settled(&outcome);
+            shared.policy.settled::<D>(&outcome);
             Ok(answer(&shared.options, &keyed, outcome).map(AnswerBody::whole))
         }
         Ok(None) => {
@@ -156,38 +165,43 @@ where
 
 /// What stands there already, read without any lock, so that replays cost no limit and meet no precondition. Whether it
 /// is to be executed is decided again inside the transaction.
-async fn look_up(shared: &Shared, keyed: &Keyed) -> Result<Option<Outcome>, Error> {
-    let Some(seen) = read(shared.db.readers(), keyed.id).await? else { return Ok(None) };
+async fn look_up<D: Backend>(shared: &Shared<D>, keyed: &Keyed) -> Result<Option<Outcome>, Error> {
+    let Some(seen) = shared.db.look_up(keyed.id).await? else { return Ok(None) };
     let claim = shared.policy.claim(keyed, Owner::from_bytes([0; 16]));
     let (decision, _) = decision::claim(Some(&seen), &claim, shared.policy.clock.now());
     Ok(settle(decision).err())
 }
 
-/// The transaction of a request, in its extensions.
-#[derive(Clone)]
-pub struct Transactional(Arc<Inner>);
+/// The transaction of a request, in its extensions; `Transactional<steadfast_db::postgres::Db>` on PostgreSQL.
+pub struct Transactional<D = Db>(Arc<Inner<D>>);
 
-struct Inner {
-    shared: Arc<Shared>,
+struct Inner<D> {
+    shared: Arc<Shared<D>>,
     keyed: Keyed,
 }
 
-impl Transactional {
+impl<D: Backend> Transactional<D> {
     /// Executes `work` and the record of this request in one transaction, as [`run`](crate::run) does, and gives the
     /// response to answer with: the work's own, or the stored one where somebody else was faster.
     pub async fn run<E, F>(&self, mut work: F) -> Result<Response<Full<Bytes>>, E>
     where
-        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<crate::Answer, E>> + Send,
+        F: for<'t> FnMut(&'t mut Transaction<'static, D::Sql>) -> BoxFuture<'t, Result<crate::Answer, E>> + Send,
         E: Classified + From<Error> + Send,
     {
         let Inner { shared, keyed } = &*self.0;
         let outcome = attempts(&shared.db, keyed, &shared.policy, &mut work, Plainly).await?;
-        shared.policy.settled(&outcome);
+        shared.policy.settled::<D>(&outcome);
         Ok(answer(&shared.options, keyed, outcome).map(Full::new))
     }
 }
 
-impl fmt::Debug for Transactional {
+impl<D> Clone for Transactional<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<D> fmt::Debug for Transactional<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transactional").field("keyed", &self.0.keyed).finish_non_exhaustive()
     }

@@ -1,25 +1,26 @@
 //! The transactional form: record and effect in one commit. No pending row, no lease, no late finisher; a rollback is
 //! known not to have executed, so nothing is ambiguous. For routes whose effects all lie in one database.
 
+mod backend;
 mod layer;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::HeaderName;
+use sqlx::Transaction;
 use steadfast_core::{Classified, Clock};
-use steadfast_db::Db;
-use steadfast_db::tx::{self, Tx};
+use steadfast_db::tx;
 
 use crate::decision::{self, Change, Claim, Decision, Report, Reported};
 use crate::metrics::Metrics;
 use crate::options::Scope;
 use crate::record::{Owner, RecordId};
-use crate::store::{read, write};
 use crate::{Answer, Error, Fingerprint, IdempotencyKey};
 
+pub use backend::Backend;
 pub use layer::{Transactional, TransactionalLayer, TransactionalService};
 
 /// What is to be executed once: whose key it is, where, and what is asked for.
@@ -67,7 +68,7 @@ pub struct Policy {
     answer_limit: usize,
     replay_headers: Vec<HeaderName>,
     retry: tx::Policy,
-    metrics: Arc<Metrics>,
+    metrics: Arc<OnceLock<Metrics>>,
 }
 
 impl Policy {
@@ -79,7 +80,7 @@ impl Policy {
             answer_limit: 256 * 1024,
             replay_headers: Vec::new(),
             retry: tx::Policy::default(),
-            metrics: Arc::new(Metrics::new("sqlite-transactional")),
+            metrics: Arc::default(),
         }
     }
 
@@ -116,7 +117,7 @@ pub enum Outcome {
     Gone(Arc<Answer>),
     /// The key was used for another request.
     Mismatch,
-    /// The leased form executes it at present.
+    /// Somebody else executes it at present.
     InFlight,
     /// The leased form left it with an unknown outcome.
     Held,
@@ -130,7 +131,11 @@ pub enum Outcome {
 /// An `Err` rolls back and keeps nothing; so does an answer that is [`not_final`](Answer::not_final) or a 5xx. Every
 /// other answer is committed with whatever the work has written by then, so a refusal is given before the first write.
 /// The transaction is tried again where that can help, also after a commit whose reply was lost: the look-up of the next
-/// try tells whether it stands.
+/// try tells whether it stands. Where that cannot be told by then, the error is
+/// [`CommitUnknown`](steadfast_db::Error::CommitUnknown), and the same key may ask again.
+///
+/// SQLite gives a second request its turn after the first. PostgreSQL does not make it wait: it is
+/// [`InFlight`](Outcome::InFlight).
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -157,25 +162,32 @@ pub enum Outcome {
 /// # Ok(())
 /// # }
 /// ```
-pub async fn run<E, F>(db: &Db, keyed: &Keyed, policy: &Policy, mut work: F) -> Result<Outcome, E>
+pub async fn run<D, E, F>(db: &D, keyed: &Keyed, policy: &Policy, mut work: F) -> Result<Outcome, E>
 where
-    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<Answer, E>> + Send,
+    D: Backend,
+    F: for<'t> FnMut(&'t mut Transaction<'static, D::Sql>) -> BoxFuture<'t, Result<Answer, E>> + Send,
     E: Classified + From<Error> + Send,
 {
-    policy.metrics.checked();
+    policy.metrics::<D>().checked();
     let outcome = attempts(db, keyed, policy, &mut work, Plainly).await?;
-    policy.settled(&outcome);
+    policy.settled::<D>(&outcome);
     Ok(outcome)
 }
 
 impl Policy {
-    fn settled(&self, outcome: &Outcome) {
+    /// The handles, made when it is known which database they are about.
+    fn metrics<D: Backend>(&self) -> &Metrics {
+        self.metrics.get_or_init(|| Metrics::new(D::NAME))
+    }
+
+    fn settled<D: Backend>(&self, outcome: &Outcome) {
+        let metrics = self.metrics::<D>();
         match outcome {
-            Outcome::Executed(answer) if !answer.rolls_back() => self.metrics.kept(self.ttl),
-            Outcome::Replayed(answer) => self.metrics.decided(&Decision::Replay(Arc::clone(answer))),
-            Outcome::Gone(answer) => self.metrics.decided(&Decision::Gone(Arc::clone(answer))),
-            Outcome::InFlight => self.metrics.decided(&Decision::InFlight),
-            Outcome::Held => self.metrics.decided(&Decision::Held),
+            Outcome::Executed(answer) if !answer.rolls_back() => metrics.kept(self.ttl),
+            Outcome::Replayed(answer) => metrics.decided(&Decision::Replay(Arc::clone(answer))),
+            Outcome::Gone(answer) => metrics.decided(&Decision::Gone(Arc::clone(answer))),
+            Outcome::InFlight => metrics.decided(&Decision::InFlight),
+            Outcome::Held => metrics.decided(&Decision::Held),
             Outcome::Executed(_) | Outcome::Mismatch | Outcome::Foreign => {}
         }
     }
@@ -203,76 +215,143 @@ impl Answer {
     }
 }
 
+/// A try whose commit gave no clear reply.
+struct Doubt {
+    /// What it would have answered.
+    answer: Answer,
+    /// What came in place of a reply.
+    error: Arc<steadfast_db::Error>,
+}
+
 /// Tries until it is settled. `commit` is an argument so that a test can lose its reply.
-async fn attempts<E, F, C>(db: &Db, keyed: &Keyed, policy: &Policy, work: &mut F, commit: C) -> Result<Outcome, E>
+async fn attempts<D, E, F, C>(db: &D, keyed: &Keyed, policy: &Policy, work: &mut F, commit: C) -> Result<Outcome, E>
 where
-    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<Answer, E>> + Send,
+    D: Backend,
+    F: for<'t> FnMut(&'t mut Transaction<'static, D::Sql>) -> BoxFuture<'t, Result<Answer, E>> + Send,
     E: Classified + From<Error> + Send,
     C: Commit,
 {
     let claim = policy.claim(keyed, Owner::draw()?);
-    // The answer of a try whose commit gave no clear reply.
-    let mut doubtful = None;
+    let mut doubt = None;
     let mut failures = 0;
     loop {
-        let error = match attempt(db, &claim, policy, work, &commit, &mut doubtful).await {
-            Ok(outcome) => return Ok(outcome),
+        let error = match attempt(db, &claim, policy, work, &commit, &mut doubt).await {
+            Ok(Some(outcome)) => return Ok(outcome),
+            // Somebody else was faster, and the next look sees what became of it.
+            Ok(None) if failures == 0 => {
+                failures += 1;
+                continue;
+            }
+            Ok(None) => Error::Overtaken.into(),
             Err(error) => error,
         };
         failures += 1;
         if !error.kind().is_retriable() || failures >= policy.retry.attempts {
-            if let Some(answer) = doubtful.take()
-                && read(db.readers(), claim.id).await?.is_some_and(|record| record.owner == claim.owner)
-            {
-                return Ok(Outcome::Executed(answer));
-            }
-            return Err(error);
+            return match doubt {
+                None => Err(error),
+                Some(doubt) => after_all(db, &claim, doubt).await.map_err(E::from),
+            };
         }
         tokio::time::sleep(policy.retry.backoff.pause(failures, fastrand::u64(..))).await;
     }
 }
 
-async fn attempt<E, F, C>(
-    db: &Db,
+/// The last word on a commit whose reply was lost: its record is there, or it may still come.
+async fn after_all<D: Backend>(db: &D, claim: &Claim, doubt: Doubt) -> Result<Outcome, Error> {
+    match db.look_up(claim.id).await {
+        Ok(Some(record)) if record.owner == claim.owner => Ok(Outcome::Executed(doubt.answer)),
+        _ => Err(Error::Db(doubt.error)),
+    }
+}
+
+/// What a transaction came to before its end.
+enum Ready {
+    /// Effects and record are written.
+    ToCommit(Answer),
+    /// There is nothing to keep.
+    ToRollBack(Outcome),
+    /// The record turned out to be somebody else's.
+    Overtaken,
+}
+
+/// One transaction. `None` where somebody else was faster: nothing was committed.
+async fn attempt<D, E, F, C>(
+    db: &D,
     claim: &Claim,
     policy: &Policy,
     work: &mut F,
     commit: &C,
-    doubtful: &mut Option<Answer>,
-) -> Result<Outcome, E>
+    doubt: &mut Option<Doubt>,
+) -> Result<Option<Outcome>, E>
 where
-    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<Answer, E>> + Send,
+    D: Backend,
+    F: for<'t> FnMut(&'t mut Transaction<'static, D::Sql>) -> BoxFuture<'t, Result<Answer, E>> + Send,
     E: Classified + From<Error> + Send,
     C: Commit,
 {
     let mut tx = db.begin().await.map_err(Error::from)?;
-    let seen = read(&mut *tx, claim.id).await?;
-    if let (Some(record), Some(answer)) = (&seen, &*doubtful)
+    let answer = match prepare::<D, E, F>(&mut tx, claim, policy, work, doubt.as_ref()).await {
+        Ok(Ready::ToCommit(answer)) => answer,
+        // Awaited, and not left to the drop: until it is done the key would look as if it were in flight.
+        Ok(Ready::ToRollBack(outcome)) => {
+            tx.rollback().await.map_err(Error::sql)?;
+            return Ok(Some(outcome));
+        }
+        Ok(Ready::Overtaken) => {
+            tx.rollback().await.map_err(Error::sql)?;
+            return Ok(None);
+        }
+        Err(error) => {
+            drop(tx.rollback().await);
+            return Err(error);
+        }
+    };
+    if let Err(error) = commit.commit(tx).await {
+        let error = Arc::new(error);
+        if matches!(*error, steadfast_db::Error::CommitUnknown(_)) {
+            *doubt = Some(Doubt { answer, error: Arc::clone(&error) });
+        }
+        return Err(Error::Db(error).into());
+    }
+    Ok(Some(Outcome::Executed(answer)))
+}
+
+/// Look-up first, effects, record last.
+async fn prepare<D, E, F>(
+    tx: &mut Transaction<'static, D::Sql>,
+    claim: &Claim,
+    policy: &Policy,
+    work: &mut F,
+    doubt: Option<&Doubt>,
+) -> Result<Ready, E>
+where
+    D: Backend,
+    F: for<'t> FnMut(&'t mut Transaction<'static, D::Sql>) -> BoxFuture<'t, Result<Answer, E>> + Send,
+    E: From<Error> + Send,
+{
+    let (alone, seen) = D::enter(tx, claim.id).await?;
+    if let (Some(record), Some(doubt)) = (&seen, doubt)
         && record.owner == claim.owner
     {
-        return Ok(Outcome::Executed(answer.clone()));
+        return Ok(Ready::ToRollBack(Outcome::Executed(doubt.answer.clone())));
     }
     let (decision, change) = decision::claim(seen.as_ref(), claim, policy.clock.now());
-    let change = match settle(decision) {
-        Err(outcome) => return Ok(outcome),
-        Ok(()) => change,
+    let change = match (settle(decision), doubt) {
+        (Err(outcome), _) => return Ok(Ready::ToRollBack(outcome)),
+        (Ok(()), _) if alone => change,
+        // The server still has the transaction whose commit it did not answer: whether it stands is not decided yet.
+        (Ok(()), Some(doubt)) => return Err(Error::Db(Arc::clone(&doubt.error)).into()),
+        (Ok(()), None) => return Ok(Ready::ToRollBack(Outcome::InFlight)),
     };
-    let answer = work(&mut tx).await?;
+    let answer = work(tx).await?;
     if answer.rolls_back() {
-        tx.rollback().await.map_err(Error::sql)?;
-        return Ok(Outcome::Executed(answer));
+        return Ok(Ready::ToRollBack(Outcome::Executed(answer)));
     }
     match done(change, claim, policy, &answer) {
-        Some(change) if write(&mut tx, claim.id, &change).await? => {}
+        Some(change) if D::write(tx, claim.id, &change).await? => Ok(Ready::ToCommit(answer)),
         // Effects without a record must not be committed.
-        _ => {
-            let fault = "it changed while its own transaction held the lock";
-            return Err(Error::Corrupt { id: claim.id.to_string(), fault }.into());
-        }
+        _ => Ok(Ready::Overtaken),
     }
-    *doubtful = Some(answer.clone());
-    commit.commit(tx).await?;
-    Ok(Outcome::Executed(answer))
 }
 
 /// `Ok` when it is to be executed.
@@ -300,14 +379,17 @@ fn done(claimed: Option<Change>, claim: &Claim, policy: &Policy, answer: &Answer
 
 /// How a transaction is committed.
 trait Commit: Send + Sync {
-    fn commit(&self, tx: Tx) -> impl Future<Output = Result<(), Error>> + Send;
+    fn commit<Sql: sqlx::Database>(
+        &self,
+        tx: Transaction<'static, Sql>,
+    ) -> impl Future<Output = Result<(), steadfast_db::Error>> + Send;
 }
 
 struct Plainly;
 
 impl Commit for Plainly {
-    async fn commit(&self, tx: Tx) -> Result<(), Error> {
-        tx.commit().await.map_err(Error::sql)
+    async fn commit<Sql: sqlx::Database>(&self, tx: Transaction<'static, Sql>) -> Result<(), steadfast_db::Error> {
+        tx.commit().await.map_err(steadfast_db::Error::of_commit)
     }
 }
 

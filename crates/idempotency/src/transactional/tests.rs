@@ -17,7 +17,7 @@ struct Lossy {
 }
 
 impl Commit for Lossy {
-    async fn commit(&self, tx: Tx) -> Result<(), Error> {
+    async fn commit<Sql: sqlx::Database>(&self, tx: Transaction<'static, Sql>) -> Result<(), steadfast_db::Error> {
         let lost = self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_ok();
         if !lost {
             return Plainly.commit(tx).await;
@@ -27,13 +27,13 @@ impl Commit for Lossy {
         } else {
             drop(tx);
         }
-        Err(Error::sql(sqlx::Error::Io(std::io::Error::other("the connection broke"))))
+        Err(steadfast_db::Error::of_commit(sqlx::Error::Io(std::io::Error::other("the connection broke"))))
     }
 }
 
 async fn lossy(times: u32, committed: bool) -> (TestDb, Result<Outcome, Error>, i64) {
     let db = steadfast_testkit::database().await;
-    steadfast_db::migrate(&db, &LINE).await.unwrap();
+    steadfast_db::migrate(&*db, &LINE).await.unwrap();
     let mut tx = db.begin().await.unwrap();
     sqlx::raw_sql("create table effect (id integer primary key)").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
@@ -42,12 +42,12 @@ async fn lossy(times: u32, committed: bool) -> (TestDb, Result<Outcome, Error>, 
     let key = IdempotencyKey::new("k").unwrap();
     let keyed = Keyed::new(&Scope::new("s"), "u", &key, Fingerprint::of_data(b"1"));
     let commit = Lossy { times: AtomicU32::new(times), committed };
-    let outcome = attempts(&db, &keyed, &policy, &mut effect, commit).await;
+    let outcome = attempts(&*db, &keyed, &policy, &mut effect, commit).await;
     let effects = sqlx::query_scalar("select count(*) from effect").fetch_one(db.readers()).await.unwrap();
     (db, outcome, effects)
 }
 
-fn effect(tx: &mut Tx) -> BoxFuture<'_, Result<Answer, Error>> {
+fn effect(tx: &mut tx::Tx) -> BoxFuture<'_, Result<Answer, Error>> {
     Box::pin(async move {
         sqlx::query("insert into effect default values").execute(&mut **tx).await.map_err(Error::sql)?;
         Ok(Answer::new(StatusCode::CREATED))

@@ -4,13 +4,13 @@
 //!            read                    next_batch            on_produced           take_marks      on_marked
 //!  outbox ──────────▶ ready (bounded) ─────────▶ in flight ───────────▶ to mark ───────────▶ marking ──────▶ gone
 //!     ▲                                              │ refused: hold its aggregate, try it again later
-//!     └───────────── rewind: read anew from 0 ◀──────┘ failed: nobody's fault, try all again
+//!     └───────────── rewind: read anew ◀─────────────┘ failed: nobody's fault, try all again
 //! ```
 //!
-//! The **position** only accelerates: `published_at is null` decides. Whenever the order or the place of something is in
-//! doubt (a failed batch, a released aggregate, a periodic sweep), the lane stops, lets what is in flight be marked, and
-//! reads anew from the beginning of what waits, which is a small index. Nothing is read anew while marks are open, so no
-//! event is sent twice by a relay that lives.
+//! Where a store reads on from only accelerates: `published_at is null` decides. Whenever the order or the place of
+//! something is in doubt (a failed batch, a released aggregate), the lane stops, lets what is in flight be marked, and
+//! reads anew from the first event in doubt. Nothing is read anew while marks are open, and what a store hands out twice
+//! is known by its id, so no event is sent twice by a relay that lives.
 //!
 //! | event | what becomes of it |
 //! |---|---|
@@ -41,10 +41,28 @@ pub(crate) struct Limits {
 /// An aggregate: its type and id.
 pub(crate) type Aggregate = (String, String);
 
+/// Where a row is, for a store whose index needs more than the id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) bucket: i16,
+    /// Days since 2000.
+    pub(crate) day: i32,
+}
+
+/// From where the next events are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whence {
+    /// From where the last read ended.
+    On,
+    /// Again, from this id at the latest.
+    From(i64),
+}
+
 /// An event that was read, with what will be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry<R> {
     pub(crate) id: i64,
+    pub(crate) spot: Spot,
     pub(crate) aggregate: Aggregate,
     pub(crate) created_at: Timestamp,
     pub(crate) item: R,
@@ -65,6 +83,7 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Park {
     pub(crate) event: i64,
+    pub(crate) spot: Spot,
     pub(crate) aggregate: Aggregate,
     pub(crate) attempts: u32,
     pub(crate) error: String,
@@ -77,6 +96,8 @@ pub(crate) struct Park {
 pub(crate) struct Marks {
     /// Events that are published.
     pub(crate) published: Vec<i64>,
+    /// Where they are, in the same order.
+    pub(crate) spots: Vec<Spot>,
     /// Events that hold their aggregate back.
     pub(crate) parked: Vec<Park>,
     /// Events that no longer do.
@@ -123,13 +144,14 @@ struct Held {
 #[derive(Debug)]
 struct Flight {
     id: i64,
+    spot: Spot,
     aggregate: Aggregate,
     created_at: Timestamp,
 }
 
 #[derive(Debug, Default)]
 struct Marking {
-    amount: usize,
+    published: Vec<i64>,
     parked: Vec<Aggregate>,
     released: Vec<Aggregate>,
 }
@@ -138,8 +160,14 @@ struct Marking {
 #[derive(Debug)]
 pub(crate) struct Lane<R> {
     limits: Limits,
-    position: i64,
-    rewind: bool,
+    reading: bool,
+    // From where to read anew, as soon as that may be.
+    rewind: Option<i64>,
+    // What was read and is not yet marked: handed out again, it is left out.
+    known: HashSet<i64>,
+    // What was marked since the read under way began, which may still see it waiting.
+    recent: HashSet<i64>,
+    newest: i64,
     // Events up to here that a sweep finds waiting should have been found before.
     swept_to: i64,
     ready: VecDeque<Entry<R>>,
@@ -155,8 +183,11 @@ impl<R> Lane<R> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            position: 0,
-            rewind: false,
+            reading: false,
+            rewind: None,
+            known: HashSet::new(),
+            recent: HashSet::new(),
+            newest: 0,
             swept_to: 0,
             ready: VecDeque::new(),
             flying: Vec::new(),
@@ -168,49 +199,83 @@ impl<R> Lane<R> {
         }
     }
 
-    /// After which id to read the next batch, if there is room. To be asked only when no read is under way.
-    pub(crate) fn next_read(&mut self) -> Option<i64> {
-        if self.rewind {
-            if !self.is_settled() {
-                return None;
+    /// From where to read the next batch, if there is room. To be asked only when no read is under way; the read's outcome
+    /// comes back by [`on_read`](Self::on_read) or [`on_read_failed`](Self::on_read_failed).
+    pub(crate) fn next_read(&mut self) -> Option<Whence> {
+        let whence = match self.rewind {
+            Some(_) if !self.is_settled() => return None,
+            Some(from) => {
+                self.rewind = None;
+                self.known.clear();
+                Whence::From(from)
             }
-            self.rewind = false;
-            self.position = 0;
-        }
-        (self.ready.len() < self.limits.batch).then_some(self.position)
+            None if self.ready.len() < self.limits.batch => Whence::On,
+            None => return None,
+        };
+        self.reading = true;
+        Some(whence)
     }
 
-    /// Takes in what was read. Answers with how many of them a sweep has found behind the position.
+    /// Takes in what was read. Answers with how many of them a sweep has found that should have been found before.
     pub(crate) fn on_read(&mut self, entries: Vec<Entry<R>>) -> usize {
-        if self.rewind {
+        self.reading = false;
+        let recent = std::mem::take(&mut self.recent);
+        if let Some(from) = self.rewind {
+            // The store has moved on past them: they are read anew.
+            self.rewind = Some(entries.iter().map(|entry| entry.id).fold(from, i64::min));
             return 0;
         }
         let Some(last) = entries.last().map(|entry| entry.id) else {
             self.swept_to = 0;
             return 0;
         };
-        self.position = self.position.max(last);
-        let before = self.ready.len();
-        let held = &self.held;
-        self.ready.extend(entries.into_iter().filter(|entry| !held.contains_key(&entry.aggregate)));
-        let found = self.ready.iter().skip(before).filter(|entry| entry.id <= self.swept_to).count();
-        if self.position >= self.swept_to {
+        self.newest = self.newest.max(last);
+        let mut found = 0;
+        for entry in entries {
+            let is_new =
+                !self.held.contains_key(&entry.aggregate) && !recent.contains(&entry.id) && self.known.insert(entry.id);
+            if is_new {
+                found += usize::from(entry.id <= self.swept_to);
+                self.ready.push_back(entry);
+            }
+        }
+        if last >= self.swept_to {
             self.swept_to = 0;
         }
         found
     }
 
+    /// The read under way has failed. What it was to read anew still is.
+    pub(crate) fn on_read_failed(&mut self, whence: Whence) {
+        self.reading = false;
+        self.recent.clear();
+        if let Whence::From(from) = whence {
+            self.rewind_from(from);
+        }
+    }
+
+    /// The first id that this lane has read and not yet marked, or will read anew; `with_marks` counts those whose marks
+    /// are not committed yet. What stands below may be passed by a low-water mark.
+    pub(crate) fn floor(&self, with_marks: bool) -> Option<i64> {
+        let read = self.ready.iter().map(|entry| entry.id).chain(self.flying.iter().map(|flight| flight.id));
+        let marking = self.marking.iter().flat_map(|marking| &marking.published);
+        let marks = self.marks.published.iter().chain(marking).copied().filter(|_| with_marks);
+        let parks = self.marks.parked.iter().map(|park| park.event);
+        read.chain(self.rewind).chain(marks).chain(parks).min()
+    }
+
     /// The next batch to send, in order. Empty while one is in flight, and while more than a batch waits to be marked:
     /// so a crash repeats at most two batches.
     pub(crate) fn next_batch(&mut self) -> Vec<R> {
-        if self.rewind || !self.flying.is_empty() || self.unmarked() > self.limits.batch {
+        if self.rewind.is_some() || !self.flying.is_empty() || self.unmarked() > self.limits.batch {
             return Vec::new();
         }
         let amount = self.ready.len().min(self.limits.batch);
         let mut items = Vec::with_capacity(amount);
         for entry in self.ready.drain(..amount) {
-            self.flying.push(Flight { id: entry.id, aggregate: entry.aggregate, created_at: entry.created_at });
-            items.push(entry.item);
+            let Entry { id, spot, aggregate, created_at, item } = entry;
+            self.flying.push(Flight { id, spot, aggregate, created_at });
+            items.push(item);
         }
         items
     }
@@ -219,6 +284,7 @@ impl<R> Lane<R> {
     pub(crate) fn on_produced(&mut self, verdicts: Vec<Verdict>, now: Timestamp, random: u64) -> Outcome {
         let mut outcome = Outcome::default();
         let flying = std::mem::take(&mut self.flying);
+        let mut failed_from = i64::MAX;
         // An answer that is missing is a failure: nothing is known of the event.
         let verdicts = verdicts.into_iter().chain(std::iter::repeat(Verdict::Failed));
         for (flight, verdict) in flying.into_iter().zip(verdicts) {
@@ -226,6 +292,7 @@ impl<R> Lane<R> {
                 Verdict::Acked => {
                     outcome.published.push(flight.created_at);
                     self.marks.published.push(flight.id);
+                    self.marks.spots.push(flight.spot);
                     if self.held.get(&flight.aggregate).is_some_and(|held| held.event == flight.id) {
                         // It stays held and busy until the release is written.
                         self.marks.released.push(flight.id);
@@ -238,8 +305,10 @@ impl<R> Lane<R> {
                 }
                 Verdict::Failed => {
                     outcome.failed += 1;
-                    if let Some(held) = self.held.get_mut(&flight.aggregate).filter(|held| held.event == flight.id) {
-                        held.busy = false;
+                    // One that is held is not read again but tried again.
+                    match self.held.get_mut(&flight.aggregate).filter(|held| held.event == flight.id) {
+                        Some(held) => held.busy = false,
+                        None => failed_from = failed_from.min(flight.id),
                     }
                 }
             }
@@ -247,7 +316,7 @@ impl<R> Lane<R> {
         if outcome.failed > 0 {
             self.failures = self.failures.saturating_add(1);
             outcome.pause = Some(self.limits.retry.pause(self.failures, random));
-            self.rewind();
+            self.rewind_from(failed_from);
         } else {
             self.failures = 0;
         }
@@ -269,6 +338,7 @@ impl<R> Lane<R> {
         self.ready.retain(|entry| entry.aggregate != flight.aggregate);
         self.marks.parked.push(Park {
             event: flight.id,
+            spot: flight.spot,
             aggregate: flight.aggregate,
             attempts,
             error,
@@ -285,7 +355,7 @@ impl<R> Lane<R> {
         }
         let marks = std::mem::take(&mut self.marks);
         self.marking = Some(Marking {
-            amount: marks.published.len(),
+            published: marks.published.clone(),
             parked: marks.parked.iter().map(|park| park.aggregate.clone()).collect(),
             released: std::mem::take(&mut self.released),
         });
@@ -300,23 +370,32 @@ impl<R> Lane<R> {
                 held.busy = false;
             }
         }
+        for id in &marking.published {
+            self.known.remove(id);
+        }
+        if self.reading {
+            self.recent.extend(&marking.published);
+        }
         for aggregate in marking.released {
-            self.held.remove(&aggregate);
-            self.rewind();
+            if let Some(held) = self.held.remove(&aggregate) {
+                self.rewind_from(held.event);
+            }
         }
     }
 
     /// Takes in which aggregates the database holds back; answers with the events to load and try again.
     pub(crate) fn refresh(&mut self, known: &[Known]) -> Vec<i64> {
-        let mut gone = false;
+        let mut gone = None;
         let names: HashSet<&Aggregate> = known.iter().map(|known| &known.aggregate).collect();
         self.held.retain(|aggregate, held| {
             let keep = held.busy || names.contains(aggregate);
-            gone |= !keep;
+            if !keep {
+                gone = gone.into_iter().chain([held.event]).min();
+            }
             keep
         });
-        if gone {
-            self.rewind();
+        if let Some(from) = gone {
+            self.rewind_from(from);
         }
         let mut due = Vec::new();
         for known in known {
@@ -354,6 +433,7 @@ impl<R> Lane<R> {
             let held = self.held.get_mut(&entry.aggregate).filter(|held| held.event == entry.id && !held.busy);
             if let Some(held) = held {
                 held.busy = true;
+                self.known.insert(entry.id);
                 self.ready.push_front(entry);
             }
         }
@@ -361,27 +441,35 @@ impl<R> Lane<R> {
 
     /// Looks once more at everything that waits: nothing should be found that was not known.
     pub(crate) fn sweep(&mut self) {
-        if !self.rewind {
-            let position = self.position;
-            self.rewind();
-            self.swept_to = position;
+        if self.rewind.is_none() {
+            let newest = self.newest;
+            self.rewind_from(0);
+            self.swept_to = newest;
         }
     }
 
-    /// Forgets what was read and reads anew, as soon as nothing is in flight or unmarked.
-    fn rewind(&mut self) {
-        self.rewind = true;
+    /// Forgets what was read and reads anew, from this id or an earlier one that was not sent yet, as soon as nothing is
+    /// in flight or unmarked.
+    pub(crate) fn rewind_from(&mut self, from: i64) {
         self.swept_to = 0;
+        let mut from = self.rewind.map_or(from, |earlier| earlier.min(from));
         for entry in self.ready.drain(..) {
-            if let Some(held) = self.held.get_mut(&entry.aggregate) {
-                held.busy = false;
+            match self.held.get_mut(&entry.aggregate) {
+                Some(held) => held.busy = false,
+                None => from = from.min(entry.id),
             }
         }
+        self.rewind = Some(from);
+    }
+
+    /// Whether what was read is forgotten and will be read anew.
+    pub(crate) fn will_rewind(&self) -> bool {
+        self.rewind.is_some()
     }
 
     /// Whether marks should be written at once instead of with the next ones.
     pub(crate) fn marks_are_urgent(&self) -> bool {
-        self.rewind
+        self.rewind.is_some()
             || self.marks.published.len() >= self.limits.batch
             || !self.marks.parked.is_empty()
             || !self.marks.released.is_empty()
@@ -398,7 +486,7 @@ impl<R> Lane<R> {
     }
 
     fn unmarked(&self) -> usize {
-        self.marks.published.len() + self.marking.as_ref().map_or(0, |marking| marking.amount)
+        self.marks.published.len() + self.marking.as_ref().map_or(0, |marking| marking.published.len())
     }
 }
 

@@ -20,7 +20,7 @@ fn aggregate(name: &str) -> Aggregate {
 }
 
 fn entry(id: i64, name: &str) -> Entry<i64> {
-    Entry { id, aggregate: aggregate(name), created_at: Timestamp::from_millis(id), item: id }
+    Entry { id, spot: Spot::default(), aggregate: aggregate(name), created_at: Timestamp::from_millis(id), item: id }
 }
 
 fn refused() -> Verdict {
@@ -29,7 +29,7 @@ fn refused() -> Verdict {
 
 fn lane_with(entries: &[(i64, &str)]) -> Lane<i64> {
     let mut lane = Lane::new(limits());
-    assert_eq!(lane.next_read(), Some(0));
+    assert_eq!(lane.next_read(), Some(Whence::On));
     lane.on_read(entries.iter().map(|(id, name)| entry(*id, name)).collect());
     lane
 }
@@ -42,7 +42,7 @@ fn acked(amount: usize) -> Vec<Verdict> {
 fn read_append_and_mark_overlap() {
     let mut lane = lane_with(&[(1, "a"), (2, "b"), (3, "a"), (4, "c"), (5, "a")]);
     assert_eq!(lane.next_batch(), [1, 2, 3, 4]);
-    assert_eq!(lane.next_read(), Some(5), "the next batch is read while this one is in flight");
+    assert_eq!(lane.next_read(), Some(Whence::On), "the next batch is read while this one is in flight");
     assert_eq!(lane.next_batch(), [] as [i64; 0], "one batch at a time keeps the order");
     let outcome = lane.on_produced(acked(4), NOW, 0);
     assert_eq!(outcome.published.len(), 4);
@@ -84,7 +84,7 @@ fn a_failure_blames_nobody_and_everything_is_read_anew() {
     assert!(lane.marks_are_urgent());
     assert_eq!(lane.take_marks().unwrap().parked, []);
     lane.on_marked();
-    assert_eq!(lane.next_read(), Some(0));
+    assert_eq!(lane.next_read(), Some(Whence::From(2)));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn failures_in_a_row_are_followed_by_longer_pauses() {
     for _ in 0..3 {
         lane.next_batch();
         pauses.push(lane.on_produced(vec![Verdict::Failed], NOW, u64::MAX).pause.unwrap());
-        assert_eq!(lane.next_read(), Some(0));
+        assert_eq!(lane.next_read(), Some(Whence::From(1)));
         lane.on_read(vec![entry(1, "a")]);
     }
     let ceilings: Vec<_> = (1..=3).map(|n| limits().retry.ceiling(n)).collect();
@@ -160,7 +160,7 @@ fn a_released_aggregate_goes_on_in_order() {
     let marks = lane.take_marks().unwrap();
     assert_eq!((marks.published, marks.released), (vec![1], vec![1]));
     lane.on_marked();
-    assert_eq!(lane.next_read(), Some(0));
+    assert_eq!(lane.next_read(), Some(Whence::From(1)));
     lane.on_read(vec![entry(2, "a"), entry(3, "a")]);
     assert_eq!(lane.next_batch(), [2, 3]);
 }
@@ -181,7 +181,7 @@ fn what_an_operator_discards_or_replays_is_noticed() {
     lane.on_marked();
     // Discarded: no longer held.
     assert!(lane.refresh(&[]).is_empty());
-    assert_eq!(lane.next_read(), Some(0));
+    assert_eq!(lane.next_read(), Some(Whence::From(1)));
     lane.on_read(vec![entry(2, "a")]);
     assert_eq!(lane.next_batch(), [2]);
 }
@@ -216,7 +216,7 @@ fn a_sweep_finds_what_waits_behind_the_position() {
     assert_eq!(lane.next_read(), None);
     lane.take_marks().unwrap();
     lane.on_marked();
-    assert_eq!(lane.next_read(), Some(0));
+    assert_eq!(lane.next_read(), Some(Whence::From(0)));
     assert_eq!(lane.on_read(vec![entry(3, "a"), entry(8, "a")]), 1);
     assert_eq!(lane.next_batch(), [3, 8]);
 }
@@ -231,6 +231,9 @@ struct World {
     acked_in_this_life: HashSet<i64>,
     discarded: HashSet<i64>,
     read: Option<Vec<i64>>,
+    // Where the store reads on from, and what it has handed out.
+    position: i64,
+    handed: HashSet<i64>,
     flying: Vec<i64>,
     marks: Option<Marks>,
     committed: bool,
@@ -241,6 +244,8 @@ struct World {
 struct ModelRow {
     aggregate: u8,
     published: bool,
+    // Its transaction has not committed: nobody sees it, and its aggregate is locked.
+    open: bool,
     // How often the log will still refuse it.
     poison: u32,
 }
@@ -255,6 +260,8 @@ impl World {
             acked_in_this_life: HashSet::new(),
             discarded: HashSet::new(),
             read: None,
+            position: 0,
+            handed: HashSet::new(),
             flying: vec![],
             marks: None,
             committed: false,
@@ -271,28 +278,51 @@ impl World {
         entry(id, &self.rows[usize::try_from(id).unwrap() - 1].aggregate.to_string())
     }
 
-    fn waiting(&self, after: i64) -> Vec<i64> {
+    /// What a read sees: the next events, and those behind that came late; `again` also what was handed out already.
+    fn waiting(&self, again: bool) -> Vec<i64> {
+        let mut room = BATCH;
         (1..)
             .zip(&self.rows)
-            .filter(|(id, row)| *id > after && !row.published && !self.parked.contains_key(&row.aggregate))
+            .filter(|(_, row)| !row.open && !row.published && !self.parked.contains_key(&row.aggregate))
+            .filter(|(id, _)| {
+                if *id > self.position {
+                    room = room.saturating_sub(1);
+                    return room > 0;
+                }
+                again || !self.handed.contains(id)
+            })
             .map(|(id, _)| id)
-            .take(BATCH)
             .collect()
     }
 
-    fn append(&mut self, aggregate: u8, poison: u32) {
-        self.rows.push(ModelRow { aggregate, published: false, poison });
+    fn append(&mut self, aggregate: u8, poison: u32, open: bool) {
+        if !self.rows.iter().any(|row| row.open && row.aggregate == aggregate) {
+            self.rows.push(ModelRow { aggregate, published: false, open, poison });
+        }
+    }
+
+    /// The first open transaction commits.
+    fn close(&mut self) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.open) {
+            row.open = false;
+        }
     }
 
     /// A read begins, which fixes what it sees.
-    fn begin_read(&mut self) {
+    fn begin_read(&mut self, again: bool) {
         if self.read.is_none() {
-            self.read = self.lane.next_read().map(|after| self.waiting(after));
+            let Some(whence) = self.lane.next_read() else { return };
+            if let Whence::From(from) = whence {
+                self.position = self.position.min(from - 1);
+            }
+            self.read = Some(self.waiting(again));
         }
     }
 
     fn end_read(&mut self) {
         if let Some(ids) = self.read.take() {
+            self.position = ids.last().copied().unwrap_or(0).max(self.position);
+            self.handed.extend(&ids);
             let entries = ids.into_iter().map(|id| self.entry(id)).collect();
             self.lane.on_read(entries);
         }
@@ -408,16 +438,18 @@ impl World {
         self.lane = Lane::new(limits());
         self.acked_in_this_life.clear();
         self.flying.clear();
+        (self.position, self.handed) = (0, HashSet::new());
         (self.read, self.marks, self.seen, self.retries) = (None, None, None, None);
     }
 
     /// Everything works from now on.
     fn settle(&mut self) {
         for _ in 0..self.rows.len() * 4 + 40 {
+            self.close();
             self.begin_check();
             self.end_check();
             self.end_check();
-            self.begin_read();
+            self.begin_read(false);
             self.end_read();
             self.send();
             self.answer(usize::MAX);
@@ -445,8 +477,8 @@ impl World {
 
 fn step(world: &mut World, op: u8, value: u8) {
     match op {
-        0..=2 => world.append(value % 4, if value >= 240 { u32::from(value % 5) } else { 0 }),
-        3 => world.begin_read(),
+        0..=2 => world.append(value % 4, if value >= 240 { u32::from(value % 5) } else { 0 }, value % 16 > 12),
+        3 => world.begin_read(value.is_multiple_of(2)),
         4 => world.end_read(),
         5 | 6 => world.send(),
         7 | 8 => world.answer(if value >= 200 { usize::from(value % 4) } else { usize::MAX }),
@@ -458,6 +490,7 @@ fn step(world: &mut World, op: u8, value: u8) {
         14 => world.operate(value.is_multiple_of(2)),
         _ if value < 40 => world.crash(value.is_multiple_of(2)),
         _ if value < 80 => world.lane.sweep(),
+        _ if value < 180 => world.close(),
         _ => {}
     }
 }

@@ -1,29 +1,32 @@
 //! The relay: reads what waits in one or many outboxes, appends it to the log, marks it.
 //!
-//! Each source has a lane of its own, held under an epoch. Within it the read of the next batch, the append of this one and
-//! the mark of the last one overlap; what they may do when is decided by [`lanes`](crate::lanes).
+//! Each source has lanes of its own, one or several, each held under an epoch. Relays that share a source share its lanes.
+//! Within a lane the read of the next batch, the append of this one and the mark of the last one overlap; what they may do
+//! when is decided by [`lanes`](crate::lanes).
 
+mod lanes;
 mod session;
 mod wire;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use steadfast_bus::Producer;
 use steadfast_core::{Clock, Timestamp};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::lag::Window;
 use crate::metrics::Metrics;
-use crate::store::{Claim, Store, sqlite};
+use crate::store::Store;
 use crate::{Config, Error, Hint, Source};
-use session::End;
 
+/// How often the store is asked to make ready what will be needed.
+const UPKEEP: Duration = Duration::from_hours(1);
 /// Waiting events whose age enters the lag: the oldest, which are those that an alert must see.
 const WAITING: u32 = 5_000;
 
@@ -54,25 +57,25 @@ impl Relay {
     /// Publishes until `stop`; then what is in flight is finished and marked, and the lanes are given up. Errors of the
     /// databases and of the log are logged and tried again.
     pub async fn run(self, stop: CancellationToken) {
-        let mut lanes = JoinSet::new();
+        let mut drivers = JoinSet::new();
         for source in self.sources {
-            let driver = Driver {
-                store: Arc::new(sqlite::Outbox::new(source.db)),
+            let driver = Arc::new(Driver {
+                store: source.outbox.store(),
                 hint: source.hint,
+                hints: watch::Sender::new(()),
                 metrics: Metrics::new(&source.name),
                 name: source.name,
                 producer: Arc::clone(&self.producer),
                 clock: Arc::clone(&self.clock),
                 config: self.config.clone(),
                 lag: Mutex::new(Window::new()),
-                met: AtomicI64::new(0),
-            };
+            });
             let stop = stop.clone();
-            lanes.spawn(async move { driver.run_for_good(&stop).await });
+            drivers.spawn(async move { run_for_good(driver, &stop).await });
         }
-        while let Some(ended) = lanes.join_next().await {
+        while let Some(ended) = drivers.join_next().await {
             if let Err(error) = ended {
-                tracing::error!(%error, "a lane of the outbox relay has ended");
+                tracing::error!(%error, "a source of the outbox relay has ended");
             }
         }
     }
@@ -87,72 +90,46 @@ struct Driver {
     clock: Arc<dyn Clock>,
     config: Config,
     hint: Hint,
+    // Passes each hint on to every lane.
+    hints: watch::Sender<()>,
     metrics: Metrics,
     lag: Mutex<Window>,
-    // The newest event that was counted.
-    met: AtomicI64,
+}
+
+/// Publishes until stopped. A bug that breaks it off must not leave the outbox without a relay for ever: what was not
+/// marked still waits, so starting anew is safe.
+async fn run_for_good(driver: Arc<Driver>, stop: &CancellationToken) {
+    loop {
+        let done = CancellationToken::new();
+        let run = async {
+            tokio::join!(driver.watch(&done), async {
+                lanes::publish(&driver, stop).await;
+                done.cancel();
+            });
+        };
+        if AssertUnwindSafe(run).catch_unwind().await.is_ok() || stop.is_cancelled() {
+            return;
+        }
+        tracing::error!(
+            source = driver.name,
+            "the outbox relay has broken off and starts anew: please report this bug"
+        );
+        sleep(driver.config.retry.cap).await;
+    }
 }
 
 impl Driver {
-    /// Publishes until stopped. A bug that breaks it off must not leave the outbox without a relay for ever: what was
-    /// not marked still waits, so starting anew is safe.
-    async fn run_for_good(&self, stop: &CancellationToken) {
-        while AssertUnwindSafe(self.run(stop)).catch_unwind().await.is_err() {
-            tracing::error!(
-                source = self.name,
-                "the outbox relay has broken off and starts anew: please report this bug"
-            );
-            if stop.is_cancelled() {
-                return;
-            }
-            sleep(self.config.retry.cap).await;
-        }
-    }
-
-    async fn run(&self, stop: &CancellationToken) {
-        let done = CancellationToken::new();
-        tokio::join!(self.watch(&done), async {
-            self.publish(stop).await;
-            done.cancel();
-        });
-    }
-
-    /// Takes the lane, publishes until it is lost, and so on.
-    async fn publish(&self, stop: &CancellationToken) {
-        // Only the first time: whoever has fenced this relay may have its name.
-        let mut again = true;
-        while !stop.is_cancelled() {
-            let pause = match self.store.claim(&self.config.node, self.clock.now(), self.config.lease, again).await {
-                Ok(Claim::Granted(epoch)) => {
-                    again = false;
-                    tracing::debug!(source = self.name, epoch, "the outbox's lane is ours");
-                    match session::run(self, epoch, stop).await {
-                        End::Stopped => return,
-                        End::Fenced => {
-                            tracing::warn!(source = self.name, epoch, "another relay has taken the outbox's lane");
-                            self.config.lease / 3
-                        }
-                    }
-                }
-                Ok(Claim::Taken { node, until }) => {
-                    tracing::debug!(source = self.name, holder = node, "the outbox's lane is another relay's");
-                    until.since(self.clock.now()).clamp(Duration::from_millis(10), self.config.lease / 3)
-                }
-                Err(error) => {
-                    self.complain(&error, "taking the outbox's lane failed");
-                    self.config.retry.ceiling(4)
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = sleep(pause) => {}
-            }
-        }
-    }
-
     /// Shows how the outbox stands, whether or not this relay publishes it and whether or not that succeeds.
     async fn watch(&self, done: &CancellationToken) {
+        let mut upkeep_at = Instant::now();
         loop {
+            if Instant::now() >= upkeep_at {
+                upkeep_at = Instant::now() + UPKEEP;
+                if let Err(error) = self.store.upkeep().await {
+                    upkeep_at = Instant::now() + self.config.retry.cap;
+                    self.complain(&error, "preparing the outbox's coming days failed");
+                }
+            }
             match self.store.status(WAITING).await {
                 Ok(status) => {
                     self.show_lag(&status.waiting);
@@ -185,14 +162,6 @@ impl Driver {
         for created_at in written {
             lag.record(now, *created_at);
         }
-    }
-
-    /// Counts events that are met for the first time.
-    fn count_met(&self, ids: impl Iterator<Item = i64>) {
-        let met = self.met.load(Ordering::Relaxed);
-        let (fresh, newest) = ids.filter(|id| *id > met).fold((0, met), |(n, newest), id| (n + 1, newest.max(id)));
-        self.met.store(newest, Ordering::Relaxed);
-        self.metrics.events.increment(fresh);
     }
 
     fn complain(&self, error: &Error, what: &'static str) {

@@ -10,11 +10,14 @@ use tokio_util::sync::CancellationToken;
 use super::Driver;
 use super::wire::{Item, entry, produce};
 use crate::Error;
-use crate::lanes::{Known, Lane, Limits, Marks, Verdict};
-use crate::store::{Parked, Row};
+use crate::lanes::{Known, Lane, Limits, Marks, Verdict, Whence};
+use crate::store::{Parked, Read, Row, Tenure, Water};
 
 /// A hint that comes sooner after the last look waits for this: a burst of commits is one look.
 const DEBOUNCE: Duration = Duration::from_millis(1);
+
+/// Events that a lane sends at once, at most, however many buckets it has.
+const LANE_BATCH: usize = 2_000;
 
 /// How an epoch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,17 +30,30 @@ pub(super) enum End {
 
 /// Something that was started and has ended.
 enum Done {
-    Read(Result<Vec<Row>, Error>),
+    Read(Whence, Result<Read, Error>),
     Produced(Vec<Verdict>),
-    Marked(Marks, Result<(), Error>),
+    Marked(Marks, Water, Result<Option<i64>, Error>),
     Held(Result<Vec<Parked>, Error>),
     Retries(Vec<i64>, Result<Vec<Row>, Error>),
-    Renewed(Result<(), Error>),
+    Renewed(Result<Option<i64>, Error>),
 }
 
-/// Publishes under this epoch until stopped or fenced.
-pub(super) async fn run(driver: &Driver, epoch: i64, stop: &CancellationToken) -> End {
-    let mut session = Session::new(driver, epoch);
+/// Publishes a lane under this epoch until stopped or fenced.
+pub(super) async fn run(driver: &Driver, lane: i16, epoch: i64, stop: &CancellationToken) -> End {
+    let tenure = loop {
+        match driver.store.tenure(lane, epoch).await {
+            Ok(tenure) => break tenure,
+            Err(Error::Fenced { .. }) => return End::Fenced,
+            Err(error) => driver.complain(&error, "opening a lane of the outbox failed"),
+        }
+        tokio::select! {
+            // The lease ends by itself.
+            () = stop.cancelled() => return End::Stopped,
+            () = sleep(driver.config.retry.ceiling(4)) => {}
+        }
+    };
+    let mut hints = driver.hints.subscribe();
+    let mut session = Session::new(driver, &*tenure);
     loop {
         session.start();
         if session.is_drained() {
@@ -51,7 +67,7 @@ pub(super) async fn run(driver: &Driver, epoch: i64, stop: &CancellationToken) -
                     return End::Fenced;
                 }
             }
-            () = driver.hint.notified(), if !session.is_stopping() => session.hinted(),
+            Ok(()) = hints.changed(), if !session.is_stopping() => session.hinted(),
             () = sleep_until(wake) => {}
             () = stop.cancelled(), if !session.is_stopping() => {
                 session.stop_at = Some(Instant::now() + driver.config.drain);
@@ -62,8 +78,11 @@ pub(super) async fn run(driver: &Driver, epoch: i64, stop: &CancellationToken) -
 
 struct Session<'a> {
     driver: &'a Driver,
-    epoch: i64,
+    tenure: &'a dyn Tenure,
+    batch: usize,
     lane: Lane<Item>,
+    // Up to which id everything that can ever wait has been handed to the lane.
+    low: i64,
     work: FuturesUnordered<BoxFuture<'a, Done>>,
     reading: bool,
     checking: bool,
@@ -80,19 +99,17 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(driver: &'a Driver, epoch: i64) -> Self {
+    fn new(driver: &'a Driver, tenure: &'a dyn Tenure) -> Self {
         let config = &driver.config;
-        let limits = Limits {
-            batch: config.batch,
-            max_attempts: config.max_attempts,
-            parked: config.parked,
-            retry: config.retry,
-        };
+        let batch = config.batch.saturating_mul(tenure.buckets()).min(config.batch.max(LANE_BATCH));
+        let limits = Limits { batch, max_attempts: config.max_attempts, parked: config.parked, retry: config.retry };
         let now = Instant::now();
         Self {
             driver,
-            epoch,
+            tenure,
+            batch,
             lane: Lane::new(limits),
+            low: i64::MIN,
             work: FuturesUnordered::new(),
             reading: false,
             checking: false,
@@ -129,9 +146,9 @@ impl<'a> Session<'a> {
         self.start_marks(now);
         if now >= self.renew_at && !self.renewing {
             self.renewing = true;
-            let (driver, epoch) = (self.driver, self.epoch);
-            let until = driver.clock.now() + driver.config.lease;
-            self.work.push(Box::pin(async move { Done::Renewed(driver.store.renew(epoch, until).await) }));
+            let (tenure, now, lease) = (self.tenure, self.driver.clock.now(), self.driver.config.lease);
+            let water = self.water(true);
+            self.work.push(Box::pin(async move { Done::Renewed(tenure.renew(water, now, lease).await) }));
         }
     }
 
@@ -140,11 +157,15 @@ impl<'a> Session<'a> {
         if now >= self.check_at && !self.checking {
             self.checking = true;
             self.check_at = now + driver.config.refresh;
-            self.work.push(Box::pin(async move { Done::Held(driver.store.parked().await) }));
+            let tenure = self.tenure;
+            self.work.push(Box::pin(async move { Done::Held(tenure.parked().await) }));
         }
         if now >= self.sweep_at {
             self.sweep_at = now + driver.config.sweep;
-            self.lane.sweep();
+            if self.tenure.sweep() {
+                self.lane.sweep();
+            }
+            self.read_at = self.read_at.min(now);
         }
     }
 
@@ -152,11 +173,14 @@ impl<'a> Session<'a> {
         if self.reading || now < self.read_at {
             return;
         }
-        let Some(position) = self.lane.next_read() else { return };
+        let Some(whence) = self.lane.next_read() else { return };
+        if let Whence::From(id) = whence {
+            self.low = self.low.min(id.saturating_sub(1));
+        }
         self.reading = true;
         self.read_began = now;
-        let (driver, limit) = (self.driver, self.driver.config.batch);
-        self.work.push(Box::pin(async move { Done::Read(driver.store.read(position, limit).await) }));
+        let (tenure, batch, limit) = (self.tenure, self.driver.config.batch, self.batch);
+        self.work.push(Box::pin(async move { Done::Read(whence, tenure.read(whence, batch, limit).await) }));
     }
 
     fn start_batch(&mut self, now: Instant) {
@@ -178,19 +202,25 @@ impl<'a> Session<'a> {
         }
         if let Some(marks) = self.lane.take_marks() {
             self.mark_at = None;
-            self.push_marks(marks, Duration::ZERO);
+            let water = self.water(false);
+            self.push_marks(marks, water, Duration::ZERO);
         }
     }
 
-    fn push_marks(&mut self, marks: Marks, after: Duration) {
-        let (driver, epoch) = (self.driver, self.epoch);
+    /// How far this lane has come: its floor is below everything that is not published, or not yet written as such.
+    fn water(&self, with_marks: bool) -> Water {
+        let floor = self.lane.floor(with_marks).map_or(i64::MAX, |id| id.saturating_sub(1));
+        Water { low: self.low, floor }
+    }
+
+    fn push_marks(&mut self, marks: Marks, water: Water, after: Duration) {
+        let (driver, tenure) = (self.driver, self.tenure);
         self.work.push(Box::pin(async move {
             if !after.is_zero() {
                 sleep(after).await;
             }
-            let now = driver.clock.now();
-            let outcome = driver.store.mark(epoch, now + driver.config.lease, &marks, now).await;
-            Done::Marked(marks, outcome)
+            let outcome = tenure.mark(&marks, water, driver.clock.now(), driver.config.lease).await;
+            Done::Marked(marks, water, outcome)
         }));
     }
 
@@ -218,9 +248,9 @@ impl<'a> Session<'a> {
 
     fn take_in(&mut self, done: Done) -> Option<End> {
         match done {
-            Done::Read(outcome) => self.on_read(outcome),
+            Done::Read(whence, outcome) => self.on_read(whence, outcome),
             Done::Produced(verdicts) => self.on_produced(verdicts),
-            Done::Marked(marks, outcome) => return self.on_marked(marks, outcome),
+            Done::Marked(marks, water, outcome) => return self.on_marked(marks, water, outcome),
             Done::Held(outcome) => self.on_held(outcome),
             Done::Retries(asked, outcome) => self.on_retries(&asked, outcome),
             Done::Renewed(outcome) => return self.on_renewed(outcome),
@@ -228,29 +258,38 @@ impl<'a> Session<'a> {
         None
     }
 
-    fn on_read(&mut self, outcome: Result<Vec<Row>, Error>) {
+    fn on_read(&mut self, whence: Whence, outcome: Result<Read, Error>) {
         self.reading = false;
         let config = &self.driver.config;
         let now = Instant::now();
-        let rows = match outcome {
-            Ok(rows) => rows,
+        let read = match outcome {
+            Ok(read) => read,
             Err(error) => {
                 self.driver.complain(&error, "reading the outbox failed");
+                self.lane.on_read_failed(whence);
                 self.read_at = now + config.retry.cap.min(config.poll_last);
                 return;
             }
         };
-        if rows.is_empty() {
+        if read.more {
+            self.pause = config.poll_first;
+            self.read_at = now;
+        } else if read.met > 0 {
+            // After a part of a batch the next looks are soon and get rarer.
+            self.pause = config.poll_first;
+            self.read_at = now + self.pause;
+        } else {
             self.read_at = now + jitter(self.pause);
             self.pause = (self.pause * 2).min(config.poll_last);
-        } else {
-            // A full batch promises more; after a part of one the next looks are soon and get rarer.
-            self.pause = config.poll_first;
-            self.read_at = if rows.len() >= config.batch { now } else { now + self.pause };
         }
-        self.driver.count_met(rows.iter().map(|row| row.id));
-        let found = self.lane.on_read(rows.into_iter().map(|row| entry(&self.driver.name, row)).collect());
+        self.driver.metrics.events.increment(read.met as u64);
+        let entries = read.rows.into_iter().map(|row| entry(&self.driver.name, row)).collect();
+        let found = self.lane.on_read(entries) + read.missed;
+        if !self.lane.will_rewind() {
+            self.low = read.low;
+        }
         if found > 0 {
+            self.driver.metrics.missed.increment(found as u64);
             tracing::warn!(source = self.driver.name, found, "events waited behind the relay's position");
         }
     }
@@ -273,18 +312,21 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn on_marked(&mut self, marks: Marks, outcome: Result<(), Error>) -> Option<End> {
+    fn on_marked(&mut self, marks: Marks, water: Water, outcome: Result<Option<i64>, Error>) -> Option<End> {
         match outcome {
-            Ok(()) => {
+            Ok(lowered) => {
                 let now = Instant::now();
                 self.renew_at = now + self.driver.config.lease / 3;
                 self.lane.on_marked();
+                if let Some(from) = lowered {
+                    self.lane.rewind_from(from);
+                }
                 self.schedule_marks(now);
             }
             Err(Error::Fenced { .. }) => return Some(End::Fenced),
             Err(error) => {
                 self.driver.complain(&error, "marking published events failed");
-                self.push_marks(marks, self.driver.config.retry.ceiling(3));
+                self.push_marks(marks, water, self.driver.config.retry.ceiling(3));
             }
         }
         None
@@ -309,9 +351,9 @@ impl<'a> Session<'a> {
         let due = self.lane.refresh(&known);
         if !due.is_empty() {
             self.checking = true;
-            let driver = self.driver;
+            let tenure = self.tenure;
             self.work.push(Box::pin(async move {
-                let rows = driver.store.read_events(&due).await;
+                let rows = tenure.read_events(&due).await;
                 Done::Retries(due, rows)
             }));
         }
@@ -328,11 +370,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn on_renewed(&mut self, outcome: Result<(), Error>) -> Option<End> {
+    fn on_renewed(&mut self, outcome: Result<Option<i64>, Error>) -> Option<End> {
         self.renewing = false;
         let lease = self.driver.config.lease;
         match outcome {
-            Ok(()) => self.renew_at = Instant::now() + lease / 3,
+            Ok(lowered) => {
+                self.renew_at = Instant::now() + lease / 3;
+                if let Some(from) = lowered {
+                    self.lane.rewind_from(from);
+                }
+            }
             Err(Error::Fenced { .. }) => return Some(End::Fenced),
             Err(error) => {
                 self.driver.complain(&error, "renewing the outbox's lane failed");
@@ -345,10 +392,9 @@ impl<'a> Session<'a> {
     /// Gives the lane up, so that the next relay need not wait for the lease to end.
     async fn give_up(self) {
         drop(self.work);
-        let ended = self.driver.clock.now() - Duration::from_millis(1);
-        match self.driver.store.renew(self.epoch, ended).await {
+        match self.tenure.give_up(self.driver.clock.now()).await {
             Ok(()) | Err(Error::Fenced { .. }) => {}
-            Err(error) => self.driver.complain(&error, "giving up the outbox's lane failed"),
+            Err(error) => self.driver.complain(&error, "giving up a lane of the outbox failed"),
         }
     }
 }

@@ -67,5 +67,11 @@ pub(super) fn entry(source: &str, row: Row) -> Entry<Item> {
     let item = extra
         .ok_or("its headers are not a JSON object of strings")
         .map(|extra| envelope.record(extra, row.payload.into_bytes().into()));
-    Entry { id: row.id, aggregate: (row.aggregate_type, row.aggregate_id), created_at: row.created_at, item }
+    Entry {
+        id: row.id,
+        spot: row.spot,
+        aggregate: (row.aggregate_type, row.aggregate_id),
+        created_at: row.created_at,
+        item,
+    }
 }

@@ -15,13 +15,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use metrics::{Gauge, Histogram, gauge, histogram};
-use sqlx::Row;
+use sqlx::{ColumnIndex, Decode, Row, Sqlite, Transaction, Type};
 use steadfast_core::{Clock, Event, SagaId, Timestamp, hex, metric};
-use steadfast_db::tx::Tx;
-use steadfast_db::{BoxError, Db};
+use steadfast_db::BoxError;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Projection, Subscription};
+use crate::{Error, Projection, Store, Subscription};
 
 /// A saga must be consistent within so long of its acceptance.
 pub const WITHIN: Duration = Duration::from_mins(1);
@@ -29,6 +28,8 @@ pub const WITHIN: Duration = Duration::from_mins(1);
 /// A settled saga whose last event is so old is taken to be complete when its time is observed: relays of different
 /// services differ by less.
 const QUIET: Duration = Duration::from_secs(2);
+
+const NAME: &str = "consistency_auditor";
 
 /// How consistent the sagas are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,7 +67,7 @@ impl Auditor {
     }
 
     /// Brings the metrics up to date: the rate over the sagas that were accepted at least [`WITHIN`] ago.
-    pub async fn refresh(&self, db: &Db) -> Result<Summary, Error> {
+    pub async fn refresh<S: Store>(&self, db: &S) -> Result<Summary, Error> {
         let now = self.clock.now();
         self.observe(now);
         let summary = summary_until(db, now - WITHIN).await?;
@@ -75,7 +76,7 @@ impl Auditor {
     }
 
     /// Refreshes the metrics until `stop`.
-    pub async fn watch(&self, db: &Db, every: Duration, stop: CancellationToken) {
+    pub async fn watch<S: Store>(&self, db: &S, every: Duration, stop: CancellationToken) {
         loop {
             if let Err(error) = self.refresh(db).await {
                 tracing::warn!(error = crate::error::chain(&error), "the consistency rate cannot be read");
@@ -107,23 +108,18 @@ impl fmt::Debug for Auditor {
 }
 
 /// How consistent all known sagas are: the report of a finished run.
-pub async fn summary(db: &Db) -> Result<Summary, Error> {
+pub async fn summary<S: Store>(db: &S) -> Result<Summary, Error> {
     summary_until(db, Timestamp::from_millis(i64::MAX)).await
 }
 
 /// How consistent the sagas are that were accepted until then.
-pub async fn summary_until(db: &Db, accepted: Timestamp) -> Result<Summary, Error> {
+pub async fn summary_until<S: Store>(db: &S, accepted: Timestamp) -> Result<Summary, Error> {
     let within = i64::try_from(WITHIN.as_millis()).unwrap_or(i64::MAX);
-    let query = sqlx::query_as(include_str!("read_summary.sql")).bind(accepted.as_millis()).bind(within);
-    let (accepted, consistent, mean, open): (u32, u32, Option<f64>, u32) = query.fetch_one(db.readers()).await?;
-    let rate = if accepted == 0 { 100.0 } else { f64::from(consistent) / f64::from(accepted) * 100.0 };
-    Ok(Summary {
-        accepted: u64::from(accepted),
-        consistent: u64::from(consistent),
-        open: u64::from(open),
-        rate,
-        mean_time_ms: mean.unwrap_or(0.0),
-    })
+    let (accepted, consistent, mean, open) = db.read_sagas(accepted, within).await?;
+    let (accepted, consistent, open) = (accepted.unsigned_abs(), consistent.unsigned_abs(), open.unsigned_abs());
+    #[expect(clippy::cast_precision_loss, reason = "a rate in percent needs no more than 52 bits")]
+    let rate = if accepted == 0 { 100.0 } else { consistent as f64 / accepted as f64 * 100.0 };
+    Ok(Summary { accepted, consistent, open, rate, mean_time_ms: mean.unwrap_or(0.0) })
 }
 
 /// What a batch tells of a saga.
@@ -164,41 +160,87 @@ fn fold(events: &[Event]) -> Result<HashMap<SagaId, Told>, BoxError> {
     Ok(sagas)
 }
 
+/// What a batch tells of its sagas, and the moment at which it becomes visible.
+type Heard = (HashMap<SagaId, Told>, Timestamp);
+
+/// A saga as its row stands: when it was accepted, and when it became consistent as far as is known; none of both while it
+/// is not settled.
+type Known = (SagaId, Option<(Timestamp, Timestamp)>);
+
+fn known<'r, R>(row: &'r R) -> Result<Known, BoxError>
+where
+    R: Row,
+    usize: ColumnIndex<R>,
+    &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let saga = SagaId::from_slice(row.try_get(0)?).ok_or("a saga's id has not 16 bytes")?;
+    let (accepted, settled): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
+    let visible: i64 = row.try_get(3)?;
+    let times = accepted
+        .zip(settled)
+        .map(|(accepted, settled)| (Timestamp::from_millis(accepted), Timestamp::from_millis(settled.max(visible))));
+    Ok((saga, times))
+}
+
+impl Auditor {
+    /// What the events tell, and the moment at which they become visible; none where they tell nothing.
+    fn hear(&self, events: &[Event]) -> Result<Option<Heard>, BoxError> {
+        let sagas = fold(events)?;
+        let now = self.clock.now();
+        self.observe(now);
+        Ok((!sagas.is_empty()).then_some((sagas, now)))
+    }
+
+    fn keep(&self, known: Vec<Known>) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.extend(known.into_iter().filter_map(|(saga, times)| times.map(|times| (saga, times))));
+    }
+}
+
 #[async_trait]
 impl Projection for Auditor {
     fn name(&self) -> &'static str {
-        "consistency_auditor"
+        NAME
     }
 
     fn subscribes(&self) -> Subscription {
         Subscription::all()
     }
 
-    async fn apply(&self, tx: &mut Tx, events: &[Event]) -> Result<(), BoxError> {
-        let sagas = fold(events)?;
-        let now = self.clock.now();
-        self.observe(now);
-        if sagas.is_empty() {
-            return Ok(());
-        }
+    async fn apply(&self, tx: &mut Transaction<'static, Sqlite>, events: &[Event]) -> Result<(), BoxError> {
+        let Some((sagas, now)) = self.hear(events)? else { return Ok(()) };
         let rows: Vec<_> = (sagas.iter())
             .map(|(saga, told)| (hex(saga.as_bytes()), told.outcome, told.accepted_at, told.settled_at, told.events))
             .collect();
-        let query =
-            sqlx::query(include_str!("save_sagas.sql")).bind(serde_json::to_string(&rows)?).bind(now.as_millis());
-        let mut known = Vec::with_capacity(rows.len());
-        for row in query.fetch_all(&mut **tx).await? {
-            let saga = SagaId::from_slice(row.try_get(0)?).ok_or("a saga's id has not 16 bytes")?;
-            let (accepted, settled): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
-            let visible: i64 = row.try_get(3)?;
-            if let (Some(accepted), Some(settled)) = (accepted, settled) {
-                known.push((saga, Timestamp::from_millis(accepted), Timestamp::from_millis(settled.max(visible))));
-            }
-        }
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        for (saga, accepted, consistent) in known {
-            settled.insert(saga, (accepted, consistent));
-        }
+        let query = sqlx::query(include_str!("sqlite/save_sagas.sql"));
+        let query = query.bind(serde_json::to_string(&rows)?).bind(now.as_millis());
+        self.keep(query.fetch_all(&mut **tx).await?.iter().map(known).collect::<Result<_, _>>()?);
+        Ok(())
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[async_trait]
+impl Projection<sqlx::Postgres> for Auditor {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn subscribes(&self) -> Subscription {
+        Subscription::all()
+    }
+
+    async fn apply(&self, tx: &mut Transaction<'static, sqlx::Postgres>, events: &[Event]) -> Result<(), BoxError> {
+        let Some((sagas, now)) = self.hear(events)? else { return Ok(()) };
+        let (ids, counts): (Vec<_>, Vec<_>) =
+            sagas.iter().map(|(saga, told)| (&saga.as_bytes()[..], told.events)).unzip();
+        let outcomes: Vec<_> = sagas.values().map(|told| told.outcome).collect();
+        let (accepted, settled): (Vec<_>, Vec<_>) =
+            sagas.values().map(|told| (told.accepted_at, told.settled_at)).unzip();
+        let query = sqlx::query(include_str!("postgres/save_sagas.sql")).bind(ids).bind(outcomes);
+        let query = query.bind(accepted).bind(settled).bind(counts).bind(now.as_millis());
+        self.keep(query.fetch_all(&mut **tx).await?.iter().map(known).collect::<Result<_, _>>()?);
         Ok(())
     }
 }

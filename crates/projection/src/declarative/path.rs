@@ -92,8 +92,11 @@ impl Path {
         Ok(Self { root, rest, optional })
     }
 
-    /// The value; `None` where it is missing and may not be.
-    pub(super) fn find(&self, event: &Event) -> Option<Bound> {
+    /// The value, or, if JSON is wanted, its JSON text; `None` where it is missing and may not be.
+    pub(super) fn find(&self, event: &Event, json: bool) -> Option<Bound> {
+        if json {
+            return self.find_json(event);
+        }
         let found = match self.root {
             Root::EventId => Some(Bound::Text(event.event_id.to_string())),
             Root::AggregateType => Some(Bound::Text(event.aggregate_type.clone())),
@@ -105,6 +108,17 @@ impl Path {
             Root::Payload => self.rest.iter().try_fold(&event.payload, step).map(bound),
         };
         found.or_else(|| self.optional.then_some(Bound::Null))
+    }
+
+    fn find_json(&self, event: &Event) -> Option<Bound> {
+        if self.root == Root::Payload {
+            let found = self.rest.iter().try_fold(&event.payload, step).map(|value| Bound::Text(value.to_string()));
+            return found.or_else(|| self.optional.then_some(Bound::Null));
+        }
+        self.find(event, false).map(|bound| match bound {
+            Bound::Text(text) => Bound::Text(Value::String(text).to_string()),
+            other => other,
+        })
     }
 }
 
@@ -153,7 +167,7 @@ mod tests {
 
     #[test]
     fn values_are_found() {
-        let find = |path| Path::parse(path).unwrap().find(&event());
+        let find = |path| Path::parse(path).unwrap().find(&event(), false);
         assert_eq!(find("$.aggregate_id"), Some(Bound::Text("o-1".into())));
         assert_eq!(find("$.sequence"), Some(Bound::Integer(7)));
         assert_eq!(find("$.payload.total"), Some(Bound::Integer(12)));
@@ -165,6 +179,11 @@ mod tests {
         assert_eq!(find("$.payload.lines[2].sku"), None);
         assert_eq!(find("$.payload.gone?"), Some(Bound::Null));
         assert_eq!(find("$.saga"), None);
+        let json = |path| Path::parse(path).unwrap().find(&event(), true);
+        assert_eq!(json("$.payload.lines[1].sku"), Some(Bound::Text(r#""b""#.into())));
+        assert_eq!(json("$.payload.paid"), Some(Bound::Text("true".into())));
+        assert_eq!(json("$.aggregate_id"), Some(Bound::Text(r#""o-1""#.into())));
+        assert_eq!(json("$.payload.gone?"), Some(Bound::Null));
     }
 
     #[test]

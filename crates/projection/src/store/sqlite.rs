@@ -3,162 +3,257 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use serde::Serialize;
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr, Sqlite};
+use steadfast_bus::Partition;
 use steadfast_core::{EventId, Timestamp};
-use steadfast_db::Db;
-use steadfast_db::tx::Tx;
+use steadfast_db::{Db, migrate};
 
-use super::{Aggregate, Move, ParkRow, SequenceRow, SkipRow, State, hex};
-use crate::Error;
+use super::{
+    Aggregate, Head, Move, ParkRow, Prepared, Savepoint, SequenceRow, SkipRow, State, Store, Tx, Waiting, corrupt,
+    event_id, sealed,
+};
 use crate::ordering::{Mark, Parked, Standing};
 use crate::parking::{ParkedEvent, Reason, SkippedEvent};
-
-/// An aggregate as the tables know it: its standing, and for each parked event, in the same order, its state and, where
-/// nothing holds the aggregate, its content.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    pub(crate) standing: Standing,
-    pub(crate) states: Vec<State>,
-    pub(crate) events: Vec<Option<String>>,
-}
-
-fn corrupt(table: &'static str, fault: impl Into<String>) -> Error {
-    Error::Corrupt { table, fault: fault.into() }
-}
+use crate::statement::{Dialect, Statement};
+use crate::{Error, LINE};
 
 fn json(value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| corrupt("(an argument)", error.to_string()))
 }
 
-fn event_id(table: &'static str, bytes: &[u8]) -> Result<EventId, Error> {
-    EventId::from_slice(bytes).ok_or_else(|| corrupt(table, "an event_id without 16 bytes"))
+fn hex(id: &EventId) -> String {
+    steadfast_core::hex(id.as_bytes())
 }
 
-fn state(text: &str) -> Result<State, Error> {
-    State::parse(text).ok_or_else(|| corrupt("parked_event", format!("the state {text:?}")))
-}
-
-/// Gives the projection its number.
-pub(crate) async fn register(db: &Db, name: &str) -> Result<i64, Error> {
-    let mut tx = db.begin().await?;
-    sqlx::query(include_str!("sqlite/insert_projection.sql")).bind(name).execute(&mut *tx).await?;
-    let id = sqlx::query_scalar(include_str!("sqlite/read_projection.sql")).bind(name).fetch_one(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(id)
-}
-
-/// The next offset to read of each partition.
-pub(crate) async fn positions(db: &Db, projection: i64) -> Result<Vec<(u32, i64)>, Error> {
-    let sql = include_str!("sqlite/read_checkpoints.sql");
-    Ok(sqlx::query_as(sql).bind(projection).fetch_all(db.readers()).await?)
-}
-
-/// Moves the checkpoints, or says that somebody else has.
-pub(crate) async fn fence(
-    tx: &mut Tx,
+async fn write(
+    tx: &mut Tx<Db>,
+    sql: &'static str,
     projection: i64,
-    moves: &[Move],
-    first: &[(u32, i64)],
+    rows: String,
     now: Timestamp,
-) -> Result<bool, Error> {
-    if !first.is_empty() {
-        sqlx::query(include_str!("sqlite/insert_checkpoints.sql"))
-            .bind(projection)
-            .bind(json(&first)?)
-            .bind(now.as_millis())
-            .execute(&mut **tx)
-            .await?;
-    }
-    let rows: Vec<_> = moves.iter().map(|one| (one.partition, one.expected, one.next)).collect();
-    let done = sqlx::query(include_str!("sqlite/move_checkpoints.sql"))
-        .bind(projection)
-        .bind(json(&rows)?)
-        .bind(now.as_millis())
-        .execute(&mut **tx)
-        .await?;
-    Ok(done.rows_affected() == moves.len() as u64)
+) -> Result<u64, Error> {
+    let done = sqlx::query(sql).bind(projection).bind(rows).bind(now.as_millis()).execute(&mut **tx).await?;
+    Ok(done.rows_affected())
 }
 
-/// Where the aggregates stand; one that has no entry stands at the beginning.
-pub(crate) async fn standings(
-    tx: &mut Tx,
-    projection: i64,
-    aggregates: &[&Aggregate],
-) -> Result<HashMap<Aggregate, Waiting>, Error> {
-    let keys = json(&aggregates)?;
-    let mut found: HashMap<Aggregate, Waiting> = HashMap::with_capacity(aggregates.len());
-    let sequences = sqlx::query(include_str!("sqlite/read_sequences.sql")).bind(projection).bind(&keys);
-    for row in sequences.fetch_all(&mut **tx).await? {
-        let id: Option<&[u8]> = row.try_get(3)?;
-        let standing = Standing {
-            last: row.try_get(2)?,
-            last_id: id.map(|id| event_id("aggregate_sequence", id)).transpose()?,
-            parked: Vec::new(),
+impl sealed::Sealed for Db {}
+
+#[async_trait]
+impl Store for Db {
+    type Sql = Sqlite;
+
+    const DIALECT: Dialect = Dialect::Sqlite;
+
+    async fn migrate(&self) -> Result<(), Error> {
+        Ok(migrate(self, &LINE).await?)
+    }
+
+    async fn begin(&self) -> Result<Tx<Self>, Error> {
+        Ok(Self::begin(self).await?)
+    }
+
+    async fn commit(&self, tx: Tx<Self>) -> Result<(), Error> {
+        tx.commit().await.map_err(steadfast_db::Error::of_commit)?;
+        Ok(())
+    }
+
+    async fn savepoint(&self, tx: &mut Tx<Self>, act: Savepoint) -> Result<(), Error> {
+        sqlx::query(act.sql()).execute(&mut **tx).await?;
+        Ok(())
+    }
+
+    async fn register(&self, name: &str) -> Result<i64, Error> {
+        let mut tx = Self::begin(self).await?;
+        sqlx::query(include_str!("sqlite/insert_projection.sql")).bind(name).execute(&mut *tx).await?;
+        let id = sqlx::query_scalar(include_str!("sqlite/read_projection.sql")).bind(name).fetch_one(&mut *tx).await?;
+        Store::commit(self, tx).await?;
+        Ok(id)
+    }
+
+    async fn find(&self, name: &str) -> Result<Option<i64>, Error> {
+        let sql = sqlx::query_scalar(include_str!("sqlite/read_projection.sql")).bind(name);
+        Ok(sql.fetch_optional(self.readers()).await?)
+    }
+
+    async fn positions(&self, projection: i64) -> Result<Vec<(Partition, i64)>, Error> {
+        let sql = sqlx::query_as(include_str!("sqlite/read_checkpoints.sql")).bind(projection);
+        let rows: Vec<(String, u32, i64)> = sql.fetch_all(self.readers()).await?;
+        Ok(rows.into_iter().map(|(topic, number, at)| (Partition::from_stored(&topic, number), at)).collect())
+    }
+
+    async fn fence(
+        &self,
+        tx: &mut Tx<Self>,
+        projection: i64,
+        moves: &[Move],
+        first: &[(Partition, i64)],
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        if !first.is_empty() {
+            let rows: Vec<_> = first.iter().map(|(one, at)| (one.topic(), one.number, at)).collect();
+            write(tx, include_str!("sqlite/insert_checkpoints.sql"), projection, json(&rows)?, now).await?;
+        }
+        let rows: Vec<_> =
+            moves.iter().map(|one| (one.partition.topic(), one.partition.number, one.expected, one.next)).collect();
+        let done = write(tx, include_str!("sqlite/move_checkpoints.sql"), projection, json(&rows)?, now).await?;
+        Ok(done == moves.len() as u64)
+    }
+
+    async fn standings(
+        &self,
+        tx: &mut Tx<Self>,
+        projection: i64,
+        aggregates: &[&Aggregate],
+    ) -> Result<HashMap<Aggregate, Waiting>, Error> {
+        let keys = json(&aggregates)?;
+        let mut found: HashMap<Aggregate, Waiting> = HashMap::with_capacity(aggregates.len());
+        let sequences = sqlx::query(include_str!("sqlite/read_sequences.sql")).bind(projection).bind(&keys);
+        for row in sequences.fetch_all(&mut **tx).await? {
+            let id: Option<&[u8]> = row.try_get(3)?;
+            let standing = Standing {
+                last: row.try_get(2)?,
+                last_id: id.map(|id| event_id("aggregate_sequence", id)).transpose()?,
+                parked: Vec::new(),
+            };
+            found.insert(Aggregate(row.try_get(0)?, row.try_get(1)?), Waiting { standing, ..Waiting::default() });
+        }
+        let parked = sqlx::query(include_str!("sqlite/read_parked.sql")).bind(projection).bind(&keys);
+        for row in parked.fetch_all(&mut **tx).await? {
+            let waiting = found.entry(Aggregate(row.try_get(0)?, row.try_get(1)?)).or_default();
+            let state = State::parse(row.try_get(4)?)?;
+            let mark = Mark { sequence: row.try_get(2)?, event_id: event_id("parked_event", row.try_get(3)?)? };
+            let since = Timestamp::from_millis(row.try_get(5)?);
+            waiting.standing.parked.push(Parked { mark, since, poison: state == State::Poison });
+            waiting.states.push(state);
+            waiting.events.push(row.try_get(6)?);
+        }
+        Ok(found)
+    }
+
+    async fn save_sequences(&self, tx: &mut Tx<Self>, projection: i64, rows: &[SequenceRow<'_>]) -> Result<(), Error> {
+        let rows: Vec<_> =
+            rows.iter().map(|(kind, id, last, event)| (kind, id, last, event.as_ref().map(hex))).collect();
+        let sql = sqlx::query(include_str!("sqlite/save_sequences.sql")).bind(projection).bind(json(&rows)?);
+        sql.execute(&mut **tx).await?;
+        Ok(())
+    }
+
+    async fn park(&self, tx: &mut Tx<Self>, projection: i64, rows: &[ParkRow], now: Timestamp) -> Result<(), Error> {
+        let rows: Vec<_> = rows.iter().map(|(a, b, c, id, d, e, f)| (a, b, c, hex(id), d, e, f)).collect();
+        write(tx, include_str!("sqlite/park_events.sql"), projection, json(&rows)?, now).await?;
+        Ok(())
+    }
+
+    async fn record_skips(
+        &self,
+        tx: &mut Tx<Self>,
+        projection: i64,
+        rows: &[SkipRow],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let rows: Vec<_> = (rows.iter())
+            .map(|row| {
+                let (kind, id) = row.aggregate.as_ref().map(|Aggregate(kind, id)| (kind, id)).unzip();
+                let (first, last) = row.numbers.unzip();
+                let (partition, position) = row.place.as_ref().map(|(one, at)| (one, *at)).unzip();
+                let (topic, number) = partition.map(|one| (one.topic(), one.number)).unzip();
+                (row.reason, kind, id, first, last, &row.event, topic, number, position, &row.detail)
+            })
+            .collect();
+        write(tx, include_str!("sqlite/record_skips.sql"), projection, json(&rows)?, now).await?;
+        Ok(())
+    }
+
+    async fn mark_parked(
+        &self,
+        tx: &mut Tx<Self>,
+        projection: i64,
+        rows: &[(&str, &str)],
+        to: State,
+    ) -> Result<(), Error> {
+        let sql = sqlx::query(include_str!("sqlite/mark_parked.sql")).bind(projection).bind(json(&rows)?);
+        sql.bind(to.as_str()).execute(&mut **tx).await?;
+        Ok(())
+    }
+
+    async fn release(&self, tx: &mut Tx<Self>, projection: i64, rows: &[(&str, &str, i64)]) -> Result<(), Error> {
+        let sql = sqlx::query(include_str!("sqlite/release_parked.sql")).bind(projection).bind(json(&rows)?);
+        sql.execute(&mut **tx).await?;
+        Ok(())
+    }
+
+    async fn find_due(&self, projection: i64, before: Timestamp, limit: u32) -> Result<Vec<Aggregate>, Error> {
+        let sql = sqlx::query_as(include_str!("sqlite/find_due.sql")).bind(projection).bind(before.as_millis());
+        let rows: Vec<(String, String)> = sql.bind(limit).fetch_all(self.readers()).await?;
+        Ok(rows.into_iter().map(|(kind, id)| Aggregate(kind, id)).collect())
+    }
+
+    async fn count_parked(&self, projection: i64) -> Result<(u32, u32), Error> {
+        let sql = sqlx::query_as(include_str!("sqlite/count_parked.sql")).bind(projection);
+        Ok(sql.fetch_one(self.readers()).await?)
+    }
+
+    async fn list_parked(&self, name: &str, limit: u32) -> Result<Vec<ParkedEvent>, Error> {
+        let rows = sqlx::query(include_str!("sqlite/list_parked.sql")).bind(name).bind(limit);
+        rows.fetch_all(self.readers()).await?.iter().map(parked_event).collect()
+    }
+
+    async fn list_skipped(&self, name: &str, limit: u32) -> Result<Vec<SkippedEvent>, Error> {
+        let rows = sqlx::query(include_str!("sqlite/list_skipped.sql")).bind(name).bind(limit);
+        rows.fetch_all(self.readers()).await?.iter().map(skipped_event).collect()
+    }
+
+    async fn replay(&self, name: &str, aggregate: Option<&Aggregate>) -> Result<u64, Error> {
+        let mut tx = Self::begin(self).await?;
+        let sql = match aggregate {
+            Some(Aggregate(kind, id)) => {
+                sqlx::query(include_str!("sqlite/replay_aggregate.sql")).bind(name).bind(kind).bind(id)
+            }
+            None => sqlx::query(include_str!("sqlite/replay_all.sql")).bind(name),
         };
-        found.insert(Aggregate(row.try_get(0)?, row.try_get(1)?), Waiting { standing, ..Waiting::default() });
+        let done = sql.execute(&mut *tx).await?;
+        Store::commit(self, tx).await?;
+        Ok(done.rows_affected())
     }
-    let parked = sqlx::query(include_str!("sqlite/read_parked.sql")).bind(projection).bind(&keys);
-    for row in parked.fetch_all(&mut **tx).await? {
-        let waiting = found.entry(Aggregate(row.try_get(0)?, row.try_get(1)?)).or_default();
-        let state = state(row.try_get(4)?)?;
-        let mark = Mark { sequence: row.try_get(2)?, event_id: event_id("parked_event", row.try_get(3)?)? };
-        let since = Timestamp::from_millis(row.try_get(5)?);
-        waiting.standing.parked.push(Parked { mark, since, poison: state == State::Poison });
-        waiting.states.push(state);
-        waiting.events.push(row.try_get(6)?);
+
+    async fn head(&self, tx: &mut Tx<Self>, projection: i64, aggregate: &Aggregate) -> Result<Option<Head>, Error> {
+        let sql = sqlx::query(include_str!("sqlite/read_head.sql")).bind(projection);
+        let row = sql.bind(&aggregate.0).bind(&aggregate.1).fetch_optional(&mut **tx).await?;
+        row.map(|row| {
+            Ok(Head {
+                sequence: row.try_get(0)?,
+                event_id: event_id("parked_event", row.try_get(1)?)?,
+                state: State::parse(row.try_get(2)?)?,
+                event: row.try_get(3)?,
+                last: row.try_get(4)?,
+            })
+        })
+        .transpose()
     }
-    Ok(found)
-}
 
-async fn write(tx: &mut Tx, sql: &'static str, projection: i64, rows: String, now: Timestamp) -> Result<(), Error> {
-    sqlx::query(sql).bind(projection).bind(rows).bind(now.as_millis()).execute(&mut **tx).await?;
-    Ok(())
-}
+    async fn wake(&self, tx: &mut Tx<Self>, projection: i64, aggregate: &Aggregate) -> Result<(), Error> {
+        let sql = sqlx::query(include_str!("sqlite/wake_aggregate.sql")).bind(projection);
+        sql.bind(&aggregate.0).bind(&aggregate.1).execute(&mut **tx).await?;
+        Ok(())
+    }
 
-pub(crate) async fn save_sequences(tx: &mut Tx, projection: i64, rows: &[SequenceRow<'_>]) -> Result<(), Error> {
-    let sql = sqlx::query(include_str!("sqlite/save_sequences.sql")).bind(projection).bind(json(&rows)?);
-    sql.execute(&mut **tx).await?;
-    Ok(())
-}
+    async fn prepare(&self, statement: &Statement) -> Result<Result<Prepared, String>, Error> {
+        let sql = statement.render(|number| format!("?{number}"));
+        let mut connection = self.readers().acquire().await?;
+        match connection.prepare(AssertSqlSafe(sql.as_str()).into_sql_str()).await {
+            Ok(_) => Ok(Ok(Prepared { sql, json: vec![false; statement.names.len()] })),
+            Err(sqlx::Error::Database(error)) => Ok(Err(error.message().to_owned())),
+            Err(error) => Err(error.into()),
+        }
+    }
 
-pub(crate) async fn park(tx: &mut Tx, projection: i64, rows: &[ParkRow], now: Timestamp) -> Result<(), Error> {
-    write(tx, include_str!("sqlite/park_events.sql"), projection, json(&rows)?, now).await
-}
-
-pub(crate) async fn record_skips(tx: &mut Tx, projection: i64, rows: &[SkipRow], now: Timestamp) -> Result<(), Error> {
-    write(tx, include_str!("sqlite/record_skips.sql"), projection, json(&rows)?, now).await
-}
-
-pub(crate) async fn mark_parked(tx: &mut Tx, projection: i64, rows: &[(&str, &str)], to: State) -> Result<(), Error> {
-    let sql = sqlx::query(include_str!("sqlite/mark_parked.sql")).bind(projection).bind(json(&rows)?).bind(to.as_str());
-    sql.execute(&mut **tx).await?;
-    Ok(())
-}
-
-pub(crate) async fn release(tx: &mut Tx, projection: i64, rows: &[(&str, &str, i64)]) -> Result<(), Error> {
-    let sql = sqlx::query(include_str!("sqlite/release_parked.sql")).bind(projection).bind(json(&rows)?);
-    sql.execute(&mut **tx).await?;
-    Ok(())
-}
-
-/// Aggregates that an operator has moved on, and those with an event that waits since `before`.
-pub(crate) async fn find_due(db: &Db, projection: i64, before: Timestamp, limit: u32) -> Result<Vec<Aggregate>, Error> {
-    let query =
-        sqlx::query_as(include_str!("sqlite/find_due.sql")).bind(projection).bind(before.as_millis()).bind(limit);
-    let rows: Vec<(String, String)> = query.fetch_all(db.readers()).await?;
-    Ok(rows.into_iter().map(|(kind, id)| Aggregate(kind, id)).collect())
-}
-
-/// How many events are parked, and how many of them are poison.
-pub(crate) async fn count_parked(db: &Db, projection: i64) -> Result<(u32, u32), Error> {
-    Ok(sqlx::query_as(include_str!("sqlite/count_parked.sql")).bind(projection).fetch_one(db.readers()).await?)
-}
-
-pub(crate) async fn list_parked(db: &Db, name: &str, limit: u32) -> Result<Vec<ParkedEvent>, Error> {
-    let rows = sqlx::query(include_str!("sqlite/list_parked.sql")).bind(name).bind(limit);
-    rows.fetch_all(db.readers()).await?.iter().map(parked_event).collect()
+    async fn read_sagas(&self, accepted: Timestamp, within: i64) -> Result<(i64, i64, Option<f64>, i64), Error> {
+        let sql = sqlx::query_as(include_str!("../auditor/sqlite/read_summary.sql")).bind(accepted.as_millis());
+        Ok(sql.bind(within).fetch_one(self.readers()).await?)
+    }
 }
 
 fn parked_event(row: &SqliteRow) -> Result<ParkedEvent, Error> {
@@ -169,16 +264,11 @@ fn parked_event(row: &SqliteRow) -> Result<ParkedEvent, Error> {
         sequence: row.try_get(2)?,
         event_id: event_id("parked_event", row.try_get(3)?)?,
         event_type: row.try_get(4)?,
-        poison: state(text)? == State::Poison,
+        poison: State::parse(text)? == State::Poison,
         error: row.try_get(6)?,
         attempts: row.try_get(7)?,
         parked_at: Timestamp::from_millis(row.try_get(8)?),
     })
-}
-
-pub(crate) async fn list_skipped(db: &Db, name: &str, limit: u32) -> Result<Vec<SkippedEvent>, Error> {
-    let rows = sqlx::query(include_str!("sqlite/list_skipped.sql")).bind(name).bind(limit);
-    rows.fetch_all(db.readers()).await?.iter().map(skipped_event).collect()
 }
 
 fn skipped_event(row: &SqliteRow) -> Result<SkippedEvent, Error> {
@@ -189,118 +279,13 @@ fn skipped_event(row: &SqliteRow) -> Result<SkippedEvent, Error> {
         aggregate_id: row.try_get(2)?,
         first_sequence: row.try_get(3)?,
         last_sequence: row.try_get(4)?,
-        partition: row.try_get(5)?,
-        position: row.try_get(6)?,
-        detail: row.try_get(7)?,
-        skipped_at: Timestamp::from_millis(row.try_get(8)?),
+        partition: partition(row.try_get(5)?, row.try_get(6)?),
+        position: row.try_get(7)?,
+        detail: row.try_get(8)?,
+        skipped_at: Timestamp::from_millis(row.try_get(9)?),
     })
 }
 
-pub(crate) async fn replay(db: &Db, name: &str, aggregate: &Aggregate) -> Result<u64, Error> {
-    let mut tx = db.begin().await?;
-    let sql = sqlx::query(include_str!("sqlite/replay_aggregate.sql")).bind(name).bind(&aggregate.0).bind(&aggregate.1);
-    let done = sql.execute(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(done.rows_affected())
-}
-
-pub(crate) async fn replay_all(db: &Db, name: &str) -> Result<u64, Error> {
-    let mut tx = db.begin().await?;
-    let done = sqlx::query(include_str!("sqlite/replay_all.sql")).bind(name).execute(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(done.rows_affected())
-}
-
-/// An aggregate's first parked event.
-struct Head {
-    projection: i64,
-    sequence: i64,
-    event_id: EventId,
-    state: State,
-    event: String,
-    last: i64,
-}
-
-async fn head(tx: &mut Tx, name: &str, aggregate: &Aggregate) -> Result<Head, Error> {
-    let sql = sqlx::query(include_str!("sqlite/read_head.sql")).bind(name).bind(&aggregate.0).bind(&aggregate.1);
-    let row = sql.fetch_optional(&mut **tx).await?.ok_or_else(|| Error::NotParked {
-        projection: name.to_owned(),
-        aggregate_type: aggregate.0.clone(),
-        aggregate_id: aggregate.1.clone(),
-    })?;
-    Ok(Head {
-        projection: row.try_get(0)?,
-        sequence: row.try_get(1)?,
-        event_id: event_id("parked_event", row.try_get(2)?)?,
-        state: state(row.try_get(3)?)?,
-        event: row.try_get(4)?,
-        last: row.try_get(5)?,
-    })
-}
-
-async fn wake(tx: &mut Tx, projection: i64, aggregate: &Aggregate) -> Result<(), Error> {
-    let sql = sqlx::query(include_str!("sqlite/wake_aggregate.sql"));
-    sql.bind(projection).bind(&aggregate.0).bind(&aggregate.1).execute(&mut **tx).await?;
-    Ok(())
-}
-
-fn refuse<T>(act: &'static str, aggregate: &Aggregate, way_out: &'static str) -> Result<T, Error> {
-    let Aggregate(aggregate_type, aggregate_id) = aggregate.clone();
-    Err(Error::NotApplicable { act, aggregate_type, aggregate_id, way_out })
-}
-
-/// Gives up the poison event that holds the aggregate.
-pub(crate) async fn discard(
-    db: &Db,
-    name: &str,
-    aggregate: &Aggregate,
-    detail: &str,
-    now: Timestamp,
-) -> Result<i64, Error> {
-    let mut tx = db.begin().await?;
-    let head = head(&mut tx, name, aggregate).await?;
-    if head.state != State::Poison {
-        return refuse("discard", aggregate, "no event of it has failed; to give up missing numbers, skip the gap");
-    }
-    let Aggregate(kind, id) = aggregate;
-    release(&mut tx, head.projection, &[(kind, id, head.sequence)]).await?;
-    let sequence = (kind.as_str(), id.as_str(), head.sequence, Some(hex(&head.event_id)));
-    save_sequences(&mut tx, head.projection, &[sequence]).await?;
-    let skip = skip_row("discarded", aggregate, (head.sequence, head.sequence), Some(head.event), detail);
-    record_skips(&mut tx, head.projection, &[skip], now).await?;
-    wake(&mut tx, head.projection, aggregate).await?;
-    tx.commit().await?;
-    Ok(head.sequence)
-}
-
-/// Gives up the numbers that the aggregate waits for.
-pub(crate) async fn skip_gap(
-    db: &Db,
-    name: &str,
-    aggregate: &Aggregate,
-    detail: &str,
-    now: Timestamp,
-) -> Result<(i64, i64), Error> {
-    let mut tx = db.begin().await?;
-    let head = head(&mut tx, name, aggregate).await?;
-    let gap = (head.last + 1, head.sequence - 1);
-    if gap.0 > gap.1 {
-        return refuse("skip gap", aggregate, "no number is missing; replay or discard the event that failed");
-    }
-    save_sequences(&mut tx, head.projection, &[(&aggregate.0, &aggregate.1, gap.1, None)]).await?;
-    record_skips(&mut tx, head.projection, &[skip_row("gap", aggregate, gap, None, detail)], now).await?;
-    wake(&mut tx, head.projection, aggregate).await?;
-    tx.commit().await?;
-    Ok(gap)
-}
-
-fn skip_row(
-    reason: &'static str,
-    aggregate: &Aggregate,
-    (first, last): (i64, i64),
-    event: Option<String>,
-    detail: &str,
-) -> SkipRow {
-    let Aggregate(kind, id) = aggregate.clone();
-    (reason, Some(kind), Some(id), Some(first), Some(last), event, None, None, detail.to_owned())
+fn partition(topic: Option<&str>, number: Option<u32>) -> Option<Partition> {
+    number.map(|number| Partition::from_stored(topic.unwrap_or_default(), number))
 }

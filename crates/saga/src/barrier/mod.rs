@@ -20,6 +20,7 @@
 //! | compensation: a `refused` or `void` row | 204, nothing to take back |
 //! | compensation: no row, `Saga-Action: unknown` | 204, and the action's row becomes `void` |
 //! | compensation: no row, `Saga-Action: done` | 409 `action-not-found`: a restored database must not swallow a refund |
+//! | another call of the same step in progress | 409 `in-flight`: ask again (SQLite waits for its turn instead) |
 //!
 //! ```
 //! # async fn example(db: steadfast_db::Db, call: steadfast_saga::participant::call::Call) -> Result<(), steadfast_saga::Error> {
@@ -61,29 +62,37 @@
 //! # });
 //! ```
 //!
-//! [`run`] is the whole of it. Who already has a transaction uses [`enter`] and the [`Pass`] that it gives. The cost over
-//! the bare work: one read and one insert, in the transaction that the work needs anyway.
+//! [`run`] is the whole of it, on SQLite and, with the feature `postgres`, on PostgreSQL, from the same lines. Who already
+//! has a transaction uses [`enter`] and the [`Pass`] that it gives. The cost over the bare work is two round trips in the
+//! transaction that the work needs anyway: one that takes the lock, reads and decides, and one that inserts the answer.
+//! On PostgreSQL the protocol is held by functions of the database, which services in any language call
+//! (`docs/reference/participant-protocol.md`).
 
 mod answer;
+mod backend;
 mod decision;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod run;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
-use sqlx::{Sqlite, Transaction};
-use steadfast_core::{Knowledge, Op, StepKey, Timestamp, problem, sha256};
+use sqlx::Transaction;
+use steadfast_core::{Knowledge, StepKey, Timestamp, sha256};
 use steadfast_db::{Line, Migration};
 
 use crate::Error;
 use crate::participant::call::Call;
-use decision::{Decision, Known, State, decide};
-use sqlite::NewRow;
+use backend::{Met, NewRow};
+use decision::State;
 
 pub use answer::Answer;
+pub use backend::Backend;
 pub use run::{BoxFuture, run};
 
-/// The migrations of the barrier's tables, for the participant's own database.
+/// The migrations of the barrier's tables, for the participant's own database. On PostgreSQL the second one makes the
+/// functions for services in any language.
 pub const LINE: Line = Line {
     name: "barrier",
     sqlite: &[Migration {
@@ -91,6 +100,18 @@ pub const LINE: Line = Line {
         name: "saga_barrier",
         sql: include_str!("../../migrations/barrier/sqlite/0001_saga_barrier.sql"),
     }],
+    postgres: &[
+        Migration {
+            version: 1,
+            name: "saga_barrier",
+            sql: include_str!("../../migrations/barrier/postgres/0001_saga_barrier.sql"),
+        },
+        Migration {
+            version: 2,
+            name: "saga_barrier_functions",
+            sql: include_str!("../../migrations/barrier/postgres/0002_saga_barrier_functions.sql"),
+        },
+    ],
 };
 
 /// What kind of step a route serves.
@@ -126,96 +147,93 @@ pub struct Pass {
     request: [u8; 8],
 }
 
-/// The protocol up to the work: answers what is known, or gives the right to do the work. `tx` must hold the write lock,
-/// as every transaction of [`steadfast_db::Db::begin`] does. `body` is the request's body as it arrived.
-pub async fn enter(
-    tx: &mut Transaction<'_, Sqlite>,
+/// The protocol up to the work: answers what is known, or gives the right to do the work. `body` is the request's body as
+/// it arrived. On SQLite `tx` must hold the write lock, as every transaction of [`steadfast_db::Db::begin`] does; on
+/// PostgreSQL it must be READ COMMITTED, and costs a savepoint beyond what [`run`] needs.
+pub async fn enter<DB: Backend>(
+    tx: &mut Transaction<'_, DB>,
     call: &Call,
     body: &[u8],
     now: Timestamp,
 ) -> Result<Entered, Error> {
-    let pass = Pass { key: call.key.clone(), started: call.started, request: fingerprint(body) };
-    let found = sqlite::enter_step(tx, &call.key).await?;
-    let known = Known {
-        action: found.action.as_ref().map(|row| row.state),
-        compensation: found.compensation.as_ref().map(|row| row.state),
-        behind_horizon: call.started < found.horizon,
-    };
-    let knowledge = call.knowledge.unwrap_or(Knowledge::Unknown);
-    let own = match call.key.op {
-        Op::Action => found.action,
-        Op::Compensate => found.compensation,
-    };
-    let answer = match (decide(call.key.op, knowledge, known), own) {
-        (Decision::Run, _) => return Ok(Entered::Run(pass)),
-        (Decision::Replay, Some(row)) => {
-            let altered = row.request != pass.request;
-            if altered {
-                tracing::error!(key = %call.key, attempt = call.attempt, "another body for a step that has run: the stored answer is given; look for a definition or an orchestrator that renders differently");
-            }
-            let answer = row.answer.replay(altered);
-            if row.state == State::Refused { answer.refused() } else { answer }
-        }
-        (Decision::Replay, None) => return Err(Error::Corrupt("a replay without a row".to_owned())),
-        (Decision::Nothing, _) => {
-            if knowledge == Knowledge::Done {
-                tracing::error!(key = %call.key, action = ?known.action, "the orchestrator knows as done what was never done here");
+    let entered = meet(tx, call, body, now).await?;
+    if matches!(entered, Entered::Run(_)) && !DB::MARKS {
+        DB::mark(tx).await?;
+    }
+    Ok(entered)
+}
+
+/// [`enter`], with a mark only where it costs nothing.
+async fn meet<DB: Backend>(
+    tx: &mut Transaction<'_, DB>,
+    call: &Call,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<Entered, Error> {
+    let pass = Pass::new(call, fingerprint(body));
+    let answer = match DB::meet(tx, call, pass.request, now).await? {
+        Met::Run => return Ok(Entered::Run(pass)),
+        Met::Void => return Ok(Entered::Answered { answer: Answer::empty(204), wrote: true }),
+        Met::Problem(answer) => answer,
+        Met::Nothing => {
+            if call.knowledge == Some(Knowledge::Done) {
+                tracing::error!(key = %call.key, "the orchestrator knows as done what was never done here");
             }
             Answer::empty(204)
         }
-        (Decision::Void, _) => {
-            pass.insert(tx, Op::Action, State::Void, &Answer::empty(409), now).await?;
-            return Ok(Entered::Answered { answer: Answer::empty(204), wrote: true });
+        Met::Stored { answer, refused, altered } => {
+            if altered {
+                tracing::error!(key = %call.key, attempt = call.attempt, "another body for a step that has run: the stored answer is given; look for a definition or an orchestrator that renders differently");
+            }
+            let answer = answer.replay(altered);
+            if refused { answer.refused() } else { answer }
         }
-        (Decision::Voided, _) => Answer::problem(&problem::VOIDED.with(format!(
-            "{}: this step was compensated before its action arrived; the action had no effect and never will",
-            call.key
-        ))),
-        (Decision::TooLate, _) => Answer::problem(&problem::TOO_LATE.with(format!(
-            "{}: the saga started at {}, before the pruning horizon {}: whether this step ran can no longer be told here; compare with the orchestrator's journal",
-            call.key, call.started, found.horizon
-        ))),
-        (Decision::ActionNotFound, _) => Answer::problem(&problem::ACTION_NOT_FOUND.with(format!(
-            "{}: the orchestrator knows the action as done, but this database does not hold it: was it restored from an older copy? Repair by hand, then resolve the saga",
-            call.key
-        ))),
     };
     Ok(Entered::Answered { answer, wrote: false })
 }
 
 impl Pass {
-    /// Records the effect as done, with its answer, in its own transaction.
-    pub async fn record(self, tx: &mut Transaction<'_, Sqlite>, answer: &Answer, now: Timestamp) -> Result<(), Error> {
-        self.insert(tx, self.key.op, State::Done, answer, now).await
+    fn new(call: &Call, request: [u8; 8]) -> Self {
+        Self { key: call.key.clone(), started: call.started, request }
     }
 
-    /// Takes back all that was written since [`enter`] and records the refusal. Commit afterwards.
-    pub async fn refuse(self, tx: &mut Transaction<'_, Sqlite>, answer: &Answer, now: Timestamp) -> Result<(), Error> {
-        sqlite::insert_refusal(tx, &self.row(self.key.op, State::Refused, answer, now)).await
-    }
-
-    async fn insert(
-        &self,
-        tx: &mut Transaction<'_, Sqlite>,
-        op: Op,
-        state: State,
+    /// Records the effect as done, with its answer, in its own transaction. A unique violation (an error of the kind
+    /// conflict) means that another call was faster: roll back; a repeat meets what that one has stored.
+    pub async fn record<DB: Backend>(
+        self,
+        tx: &mut Transaction<'_, DB>,
         answer: &Answer,
         now: Timestamp,
     ) -> Result<(), Error> {
-        sqlite::insert_row(tx, &self.row(op, state, answer, now)).await
+        DB::record(tx, NewRow { pass: &self, state: State::Done, answer, now }).await
     }
 
-    fn row<'a>(&'a self, op: Op, state: State, answer: &'a Answer, now: Timestamp) -> NewRow<'a> {
-        NewRow { key: &self.key, op, state, answer, request: &self.request, started: self.started, now }
+    /// Takes back all that was written since [`enter`] and records the refusal. Commit afterwards.
+    pub async fn refuse<DB: Backend>(
+        self,
+        tx: &mut Transaction<'_, DB>,
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        DB::refuse(tx, NewRow { pass: &self, state: State::Refused, answer, now }).await
+    }
+
+    /// Records the refusal in a transaction that has written nothing.
+    async fn refuse_unwritten<DB: Backend>(
+        self,
+        tx: &mut Transaction<'_, DB>,
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        DB::record(tx, NewRow { pass: &self, state: State::Refused, answer, now }).await
     }
 }
 
 /// Raises the pruning horizon to the orchestrator's and removes at most `limit` rows behind it; call it again while it
 /// returns that many. `horizon` is the start of the oldest saga that is not over: a horizon that is too late makes the
 /// barrier refuse the calls of living sagas. It never moves back.
-pub async fn prune(tx: &mut Transaction<'_, Sqlite>, horizon: Timestamp, limit: u32) -> Result<u64, Error> {
-    sqlite::raise_horizon(tx, horizon).await?;
-    sqlite::delete_pruned(tx, limit).await
+pub async fn prune<DB: Backend>(tx: &mut Transaction<'_, DB>, horizon: Timestamp, limit: u32) -> Result<u64, Error> {
+    DB::prune(tx, horizon, limit).await
 }
 
 /// Enough of the body's hash to notice another body; it raises an alarm and decides nothing.

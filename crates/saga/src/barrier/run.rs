@@ -2,12 +2,13 @@
 
 use std::pin::Pin;
 
+use sqlx::Transaction;
 use steadfast_core::{Classified, Timestamp};
-use steadfast_db::tx::{Policy, Tx};
-use steadfast_db::{Db, Error as DbError};
+use steadfast_db::tx::Policy;
+use steadfast_db::{Backend as Handle, Error as DbError};
 
 use super::decision::{Ending, ending};
-use super::{Answer, Entered, Route, enter};
+use super::{Answer, Backend, Entered, Route, meet};
 use crate::Error;
 use crate::participant::call::Call;
 
@@ -17,7 +18,7 @@ pub type BoxFuture<'t, T> = Pin<Box<dyn Future<Output = T> + Send + 't>>;
 /// Answers one saga call: gives the stored answer, or runs `work` in a transaction and commits its effect and its
 /// answer together, so that the effect happens once however often the call is made.
 ///
-/// `body` is the request's body as it arrived. How `work` ends:
+/// `db` is a handle on SQLite or PostgreSQL, `body` is the request's body as it arrived. How `work` ends:
 ///
 /// | `work` returns | what is committed | what the next attempt meets |
 /// |---|---|---|
@@ -27,9 +28,12 @@ pub type BoxFuture<'t, T> = Pin<Box<dyn Future<Output = T> + Send + 't>>;
 /// | an error that is retriable | nothing | `work` at once, up to 8 times |
 /// | another error, or a panic, or the caller goes away | nothing | `work` again |
 ///
+/// When the answer to the commit is lost, the error is [`steadfast_db::Error::CommitUnknown`] and nothing is tried again
+/// here: answer 503; the orchestrator asks again, and the barrier tells what has become of it.
+///
 /// `work` must have no effect outside the transaction, since it may run several times.
-pub async fn run<E, F>(
-    db: &Db,
+pub async fn run<B, E, F>(
+    db: &B,
     call: &Call,
     route: Route,
     body: &[u8],
@@ -37,14 +41,16 @@ pub async fn run<E, F>(
     mut work: F,
 ) -> Result<Answer, E>
 where
-    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<Answer, E>>,
+    B: Handle<Sql: Backend>,
+    F: for<'t> FnMut(&'t mut Transaction<'static, B::Sql>) -> BoxFuture<'t, Result<Answer, E>>,
     E: Classified + From<Error>,
 {
     let policy = Policy::default();
     let mut attempt = 1;
     loop {
         let error = match once(db, call, route, body, now, &mut work).await {
-            Ok(answer) => return Ok(answer),
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(lost)) => return Err(Error::Db(lost).into()),
             Err(error) => error,
         };
         if !error.kind().is_retriable() || attempt >= policy.attempts {
@@ -55,37 +61,76 @@ where
     }
 }
 
-async fn once<E, F>(db: &Db, call: &Call, route: Route, body: &[u8], now: Timestamp, work: &mut F) -> Result<Answer, E>
+/// The inner error is a commit whose outcome is open.
+async fn once<B, E, F>(
+    db: &B,
+    call: &Call,
+    route: Route,
+    body: &[u8],
+    now: Timestamp,
+    work: &mut F,
+) -> Result<Result<Answer, DbError>, E>
 where
-    F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<Answer, E>>,
+    B: Handle<Sql: Backend>,
+    F: for<'t> FnMut(&'t mut Transaction<'static, B::Sql>) -> BoxFuture<'t, Result<Answer, E>>,
     E: From<Error>,
 {
     let mut tx = db.begin().await.map_err(Error::from)?;
-    let answer = match enter(&mut tx, call, body, now).await? {
-        Entered::Answered { answer, wrote: true } => answer,
-        Entered::Answered { answer, wrote: false } => {
-            // Nothing was written: a rollback spares the flush that a commit might cost.
-            tx.rollback().await.map_err(|error| Error::from(DbError::from(error)))?;
-            return Ok(answer);
-        }
-        Entered::Run(pass) => {
-            let answer = work(&mut tx).await?;
-            match ending(call.key.op, route, &answer) {
-                Ending::Record => {
-                    pass.record(&mut tx, &answer, now).await?;
-                    answer
-                }
-                Ending::Refuse => {
-                    pass.refuse(&mut tx, &answer, now).await?;
-                    answer.refused()
-                }
-                Ending::Forget => {
-                    tx.rollback().await.map_err(|error| Error::from(DbError::from(error)))?;
-                    return Ok(answer);
-                }
-            }
-        }
+    let pass = match meet(&mut tx, call, body, now).await? {
+        Entered::Run(pass) => pass,
+        Entered::Answered { answer, wrote } => return Ok(end(tx, answer, wrote).await?),
     };
-    tx.commit().await.map_err(|error| Error::from(DbError::from(error)))?;
-    Ok(answer)
+    let answer = work(&mut tx).await?;
+    match ending(call.key.op, route, &answer) {
+        Ending::Record => {
+            pass.record(&mut tx, &answer, now).await?;
+            Ok(end(tx, answer, true).await?)
+        }
+        Ending::Refuse if B::Sql::MARKS => {
+            pass.refuse(&mut tx, &answer, now).await?;
+            Ok(end(tx, answer.refused(), true).await?)
+        }
+        Ending::Refuse => {
+            tx.rollback().await.map_err(|error| Error::from(DbError::from(error)))?;
+            Ok(refuse_anew(db, call, body, now, answer).await?)
+        }
+        Ending::Forget => Ok(end(tx, answer, false).await?),
+    }
+}
+
+/// Stores a refusal in a transaction of its own, so that only refusals pay for being taken back, and not each success.
+/// Who came in between has the last word: what it has stored is the answer.
+async fn refuse_anew<B: Handle<Sql: Backend>>(
+    db: &B,
+    call: &Call,
+    body: &[u8],
+    now: Timestamp,
+    answer: Answer,
+) -> Result<Result<Answer, DbError>, Error> {
+    let mut tx = db.begin().await?;
+    match meet(&mut tx, call, body, now).await? {
+        Entered::Run(pass) => {
+            pass.refuse_unwritten(&mut tx, &answer, now).await?;
+            end(tx, answer.refused(), true).await
+        }
+        Entered::Answered { answer, wrote } => end(tx, answer, wrote).await,
+    }
+}
+
+/// Commits what was written, or rolls back where there is nothing to keep, which spares the flush that a commit might
+/// cost. The outer error is a transaction that surely is rolled back.
+async fn end<DB: Backend>(
+    tx: Transaction<'static, DB>,
+    answer: Answer,
+    wrote: bool,
+) -> Result<Result<Answer, DbError>, Error> {
+    if !wrote {
+        tx.rollback().await.map_err(DbError::from)?;
+        return Ok(Ok(answer));
+    }
+    match tx.commit().await.map_err(DbError::of_commit) {
+        Ok(()) => Ok(Ok(answer)),
+        Err(lost @ DbError::CommitUnknown(_)) => Ok(Err(lost)),
+        Err(refused) => Err(refused.into()),
+    }
 }

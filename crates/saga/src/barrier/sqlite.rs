@@ -4,42 +4,106 @@
 use std::borrow::Cow;
 
 use sqlx::{Row, Sqlite, SqliteConnection, Transaction};
-use steadfast_core::{Op, StepKey, Timestamp};
+use steadfast_core::{Knowledge, Op, StepKey, Timestamp, problem};
 
+use super::Pass;
 use super::answer::{Answer, JSON};
-use super::decision::State;
+use super::backend::{Backend, Met, NewRow, sealed};
+use super::decision::{Decision, Known, State, decide};
 use crate::Error;
+use crate::participant::call::Call;
+
+impl sealed::Sealed for Sqlite {}
+
+impl Backend for Sqlite {
+    /// In the one hop that reads the rows.
+    const MARKS: bool = true;
+
+    async fn meet(
+        tx: &mut Transaction<'_, Sqlite>,
+        call: &Call,
+        request: [u8; 8],
+        now: Timestamp,
+    ) -> Result<Met, Error> {
+        let found = enter_step(tx, &call.key).await?;
+        let known = Known {
+            action: found.action.as_ref().map(|row| row.state),
+            compensation: found.compensation.as_ref().map(|row| row.state),
+            behind_horizon: call.started < found.horizon,
+        };
+        let own = match call.key.op {
+            Op::Action => found.action,
+            Op::Compensate => found.compensation,
+        };
+        let knowledge = call.knowledge.unwrap_or(Knowledge::Unknown);
+        Ok(match (decide(call.key.op, knowledge, known), own) {
+            (Decision::Run, _) => Met::Run,
+            (Decision::Replay, Some(row)) => Met::Stored {
+                altered: row.request != request,
+                refused: row.state == State::Refused,
+                answer: row.answer,
+            },
+            (Decision::Replay, None) => return Err(Error::Corrupt("a replay without a row".to_owned())),
+            (Decision::Nothing, _) => Met::Nothing,
+            (Decision::Void, _) => {
+                let pass = Pass::new(call, request);
+                let answer = Answer::empty(409);
+                let row = NewRow { pass: &pass, state: State::Void, answer: &answer, now };
+                insert(include_str!("sqlite/insert_row.sql"), tx, Op::Action, row).await?;
+                Met::Void
+            }
+            (Decision::Voided, _) => Met::Problem(Answer::problem(&problem::VOIDED.with(format!(
+                "{}: this step was compensated before its action arrived; the action had no effect and never will",
+                call.key
+            )))),
+            (Decision::TooLate, _) => Met::Problem(Answer::problem(&problem::TOO_LATE.with(format!(
+                "{}: the saga started at {}, before the pruning horizon {}: whether this step ran can no longer be told here; compare with the orchestrator's journal",
+                call.key, call.started, found.horizon
+            )))),
+            (Decision::ActionNotFound, _) => Met::Problem(Answer::problem(&problem::ACTION_NOT_FOUND.with(format!(
+                "{}: the orchestrator knows the action as done, but this database does not hold it: was it restored from an older copy? Repair by hand, then resolve the saga",
+                call.key
+            )))),
+        })
+    }
+
+    async fn mark(_: &mut Transaction<'_, Sqlite>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn record(tx: &mut Transaction<'_, Sqlite>, row: NewRow<'_>) -> Result<(), Error> {
+        insert(include_str!("sqlite/insert_row.sql"), tx, row.pass.key.op, row).await
+    }
+
+    async fn refuse(tx: &mut Transaction<'_, Sqlite>, row: NewRow<'_>) -> Result<(), Error> {
+        insert(include_str!("sqlite/insert_refusal.sql"), tx, row.pass.key.op, row).await
+    }
+
+    async fn prune(tx: &mut Transaction<'_, Sqlite>, horizon: Timestamp, limit: u32) -> Result<u64, Error> {
+        sqlx::query(include_str!("sqlite/raise_horizon.sql")).bind(horizon.as_millis()).execute(&mut **tx).await?;
+        let done = sqlx::query(include_str!("sqlite/delete_pruned.sql")).bind(limit).execute(&mut **tx).await?;
+        Ok(done.rows_affected())
+    }
+}
 
 /// What the database holds on one step.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) horizon: Timestamp,
-    pub(super) action: Option<Stored>,
-    pub(super) compensation: Option<Stored>,
+struct Found {
+    horizon: Timestamp,
+    action: Option<Stored>,
+    compensation: Option<Stored>,
 }
 
 /// One row.
 #[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) state: State,
-    pub(super) answer: Answer,
-    pub(super) request: Vec<u8>,
-}
-
-/// One row to be.
-#[derive(Debug)]
-pub(super) struct NewRow<'a> {
-    pub(super) key: &'a StepKey,
-    pub(super) op: Op,
-    pub(super) state: State,
-    pub(super) answer: &'a Answer,
-    pub(super) request: &'a [u8],
-    pub(super) started: Timestamp,
-    pub(super) now: Timestamp,
+struct Stored {
+    state: State,
+    answer: Answer,
+    request: Vec<u8>,
 }
 
 /// Sets the mark for a refusal and reads the step's rows.
-pub(super) async fn enter_step(tx: &mut Transaction<'_, Sqlite>, key: &StepKey) -> Result<Found, Error> {
+async fn enter_step(tx: &mut Transaction<'_, Sqlite>, key: &StepKey) -> Result<Found, Error> {
     let rows = sqlx::query(include_str!("sqlite/enter_step.sql"))
         .bind(key.saga.as_bytes().as_slice())
         .bind(&key.step)
@@ -77,23 +141,13 @@ fn stored(row: &sqlx::sqlite::SqliteRow) -> Result<Stored, Error> {
     Ok(Stored { state, answer, request: row.try_get("request")? })
 }
 
-/// Records what became of an effect.
-pub(super) async fn insert_row(tx: &mut Transaction<'_, Sqlite>, row: &NewRow<'_>) -> Result<(), Error> {
-    insert(include_str!("sqlite/insert_row.sql"), tx, row).await
-}
-
-/// Takes the work back to the mark and records its refusal.
-pub(super) async fn insert_refusal(tx: &mut Transaction<'_, Sqlite>, row: &NewRow<'_>) -> Result<(), Error> {
-    insert(include_str!("sqlite/insert_refusal.sql"), tx, row).await
-}
-
-async fn insert(sql: &'static str, tx: &mut SqliteConnection, row: &NewRow<'_>) -> Result<(), Error> {
+async fn insert(sql: &'static str, tx: &mut SqliteConnection, op: Op, row: NewRow<'_>) -> Result<(), Error> {
     let content_type = Some(row.answer.content_type()).filter(|it| *it != JSON);
     let body = Some(row.answer.body().as_ref()).filter(|it| !it.is_empty());
     sqlx::query(sql)
-        .bind(row.key.saga.as_bytes().as_slice())
-        .bind(&row.key.step)
-        .bind(match row.op {
+        .bind(row.pass.key.saga.as_bytes().as_slice())
+        .bind(&row.pass.key.step)
+        .bind(match op {
             Op::Action => 1,
             Op::Compensate => 2,
         })
@@ -105,22 +159,10 @@ async fn insert(sql: &'static str, tx: &mut SqliteConnection, row: &NewRow<'_>) 
         .bind(i64::from(row.answer.status()))
         .bind(content_type)
         .bind(body)
-        .bind(row.request)
-        .bind(row.started.as_millis())
+        .bind(row.pass.request.as_slice())
+        .bind(row.pass.started.as_millis())
         .bind(row.now.as_millis())
         .execute(tx)
         .await?;
     Ok(())
-}
-
-/// Moves the horizon forward.
-pub(super) async fn raise_horizon(tx: &mut Transaction<'_, Sqlite>, horizon: Timestamp) -> Result<(), Error> {
-    sqlx::query(include_str!("sqlite/raise_horizon.sql")).bind(horizon.as_millis()).execute(&mut **tx).await?;
-    Ok(())
-}
-
-/// Removes a batch of rows behind the horizon.
-pub(super) async fn delete_pruned(tx: &mut Transaction<'_, Sqlite>, limit: u32) -> Result<u64, Error> {
-    let done = sqlx::query(include_str!("sqlite/delete_pruned.sql")).bind(limit).execute(&mut **tx).await?;
-    Ok(done.rows_affected())
 }

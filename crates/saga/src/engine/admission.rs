@@ -1,17 +1,18 @@
 //! Accepting sagas: permission, schema, bounds, and the one commit that the answer rests on.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
 use steadfast_core::{Principal, Problem, SagaId, problem};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::core::Core;
 use super::lane::Target;
 use super::registry::Loaded;
-use super::running::{Baggage, Running, When};
+use super::running::{Baggage, Made, Running, When};
+use super::tenure::Tenure;
 use super::{sealed, trace};
 use crate::Error;
 use crate::journal::{Appended, NewSaga};
@@ -51,30 +52,37 @@ pub struct Accepted {
 impl Core {
     /// Accepts a saga. Once this answers, the start is durable: it will be settled or parked, whatever crashes.
     pub(super) async fn start(self: &Arc<Self>, request: StartRequest) -> Result<Accepted, Error> {
-        let loaded = self.find_definition(&request)?;
+        let loaded = self.find_definition(&request).await?;
         check_permissions(&loaded, &request.principal)?;
         let id = self.identify(&request)?;
         if let Some(running) = self.running(id) {
             return self.known_here(&running, &request.input).await;
         }
-        if self.draining.load(Ordering::Acquire) || self.is_away() {
+        let Some(home) = self.firm_home().filter(|_| !self.is_draining()) else {
             return Err(away().into());
-        }
-        if self.queued() >= self.config.queue {
+        };
+        let room = self.count() < self.config.in_flight;
+        // Whoever has waited longer goes first.
+        let waiting = self.backlog.depth();
+        if !(room && waiting == 0) && waiting >= self.config.queue {
             // A known saga is answered even now.
             return match self.known_in_journal(id, &request.input).await? {
                 Some(accepted) => Ok(accepted),
                 None => Err(overloaded().into()),
             };
         }
-        self.start_new(id, loaded, request).await
+        let queued = !(room && waiting == 0);
+        let _entering = queued.then(|| self.backlog.enter());
+        self.start_new(id, home, loaded, request, queued).await
     }
 
     async fn start_new(
         self: &Arc<Self>,
         id: SagaId,
+        home: Arc<Tenure>,
         loaded: Arc<Loaded>,
         request: StartRequest,
+        queued: bool,
     ) -> Result<Accepted, Error> {
         loaded.definition.validate_input(&request.input).map_err(|faults| invalid_input(&faults))?;
         let business_key = loaded
@@ -97,51 +105,48 @@ impl Core {
             business_key,
             principal: baggage.user.clone(),
             started_at: now,
-            input: text(serde_json::to_string(&stored.input))?,
+            input: text(serde_json::to_string(&*stored.input))?,
             context: text(serde_json::to_string(&baggage))?,
             key: stored.key,
+            queued,
         }));
         let id_text = id.to_string();
         let conditions = When { loaded: &loaded, input: &request.input, saga: &id_text };
-        let at_once = self.count().saturating_sub(self.queued()) < self.config.in_flight;
-        let (saga, output) = if at_once {
-            Saga::start(&loaded.plan, &conditions, now, fastrand::u64(..))
-        } else {
+        let (saga, output) = if queued {
             Saga::enqueue(&loaded.plan, &conditions, now)
+        } else {
+            Saga::start(&loaded.plan, &conditions, now, fastrand::u64(..))
         };
         let status = saga.status();
-        let running = Arc::new(Running::new(id, loaded, request.input, baggage, now, saga));
+        let made = Made { id, tenure: home, loaded, input: request.input, baggage, started_at: now, queued };
+        let running = Arc::new(Running::new(made, saga));
         let (committed, wait) = oneshot::channel();
         running.lock().starting.push(committed);
         if let Err(known) = self.begin(&running, output, Some(target)) {
             return self.known_here(&known, &running.input).await;
         }
-        if !at_once {
-            self.enqueue(id);
-            // Those whose end would have made room may have ended just now.
-            self.fill();
-        }
         match wait.await {
-            Ok(Appended::Known) => match self.known_in_journal(id, &running.input).await? {
-                Some(accepted) => Ok(accepted),
-                None => Err(Error::Corrupt(format!("saga {id} is known and cannot be found"))),
-            },
+            Ok(Appended::Known) => self.known_elsewhere(id, &running.input).await,
             Ok(_) => Ok(Accepted { id, existing: false, status }),
             // The engine closes: whether the start was committed is for the repeat to find out.
             Err(_) => Err(away().into()),
         }
     }
 
-    fn find_definition(&self, request: &StartRequest) -> Result<Arc<Loaded>, Problem> {
-        self.registry.find(&request.definition, request.version).ok_or_else(|| {
+    async fn find_definition(&self, request: &StartRequest) -> Result<Arc<Loaded>, Error> {
+        let (name, version) = (&request.definition, request.version);
+        if let Some(loaded) = self.registry.find(name, version) {
+            return Ok(loaded);
+        }
+        // It may have been uploaded at another node a moment ago.
+        self.registry.load(&*self.journal, &self.participants).await?;
+        let loaded = self.registry.find(name, version).ok_or_else(|| {
             let names = self.registry.names().join(", ");
-            let detail = format!(
-                "there is no definition {:?}{}: known are {names}; upload it first",
-                request.definition,
-                request.version.map_or(String::new(), |version| format!(" in version {version}")),
-            );
-            problem::UNKNOWN_DEFINITION.with(detail)
-        })
+            let version = version.map_or(String::new(), |version| format!(" in version {version}"));
+            problem::UNKNOWN_DEFINITION
+                .with(format!("there is no definition {name:?}{version}: known are {names}; upload it first"))
+        })?;
+        Ok(loaded)
     }
 
     fn identify(&self, request: &StartRequest) -> Result<SagaId, Problem> {
@@ -162,21 +167,39 @@ impl Core {
         if running.input != *input {
             return Err(mismatch().into());
         }
-        let (status, wait) = {
+        let waiting = {
             let mut inner = running.lock();
-            let wait = (inner.saga.committed() == 0).then(|| {
-                let (committed, wait) = oneshot::channel();
-                inner.starting.push(committed);
-                wait
-            });
-            (inner.saga.status(), wait)
+            let fresh = inner.saga.committed() == 0;
+            (!inner.withdrawn).then(|| {
+                fresh.then(|| {
+                    let (committed, wait) = oneshot::channel();
+                    inner.starting.push(committed);
+                    wait
+                })
+            })
         };
-        if let Some(wait) = wait
-            && wait.await.is_err()
-        {
-            return Err(away().into());
+        let Some(wait) = waiting else {
+            // It has left memory between the look and this.
+            let known = self.known_in_journal(running.id, input).await?;
+            return known.ok_or_else(|| away().into());
+        };
+        let status = running.reported();
+        match wait {
+            Some(wait) => match wait.await {
+                Ok(Appended::Known) => self.known_elsewhere(running.id, input).await,
+                Ok(_) => Ok(Accepted { id: running.id, existing: true, status }),
+                Err(_) => Err(away().into()),
+            },
+            None => Ok(Accepted { id: running.id, existing: true, status }),
         }
-        Ok(Accepted { id: running.id, existing: true, status })
+    }
+
+    /// A saga whose start was found in the journal.
+    async fn known_elsewhere(&self, id: SagaId, input: &Value) -> Result<Accepted, Error> {
+        match self.known_in_journal(id, input).await? {
+            Some(accepted) => Ok(accepted),
+            None => Err(Error::Corrupt(format!("saga {id} is known and cannot be found"))),
+        }
     }
 
     async fn known_in_journal(&self, id: SagaId, input: &Value) -> Result<Option<Accepted>, Error> {
@@ -205,18 +228,22 @@ impl Core {
 
     /// Waits until the saga is settled or parked, at most `limit`; `None` where there is no such saga.
     pub(super) async fn wait(&self, id: SagaId, limit: Duration) -> Result<Option<Status>, Error> {
+        let until = Instant::now() + limit;
         if let Some(running) = self.running(id) {
             let end = running.end.notified();
             tokio::pin!(end);
             // Armed before the look, so that an end in between is not missed.
             end.as_mut().enable();
-            if !running.has_ended() {
+            let gone = || running.lock().withdrawn;
+            if !running.has_ended() && !gone() {
                 // Time-out or not: what counts is where it stands then.
-                drop(tokio::time::timeout(limit, end).await);
+                drop(tokio::time::timeout_at(until, end).await);
             }
-            return Ok(Some(running.lock().saga.status()));
+            if !gone() {
+                return Ok(Some(running.reported()));
+            }
         }
-        Ok(self.journal.find(id).await?.map(|row| row.head.status))
+        self.wait_elsewhere(id, until).await
     }
 }
 
@@ -241,7 +268,7 @@ fn mismatch() -> Problem {
     problem::MISMATCH.with("this key started a saga with another input: use a new key for a new intent")
 }
 
-fn away() -> Problem {
+pub(super) fn away() -> Problem {
     problem::UNAVAILABLE.with("no saga is accepted at present: ask again with the same key").retry_after(1)
 }
 

@@ -1,36 +1,31 @@
-//! The shared middle of the engine: feeds the machines, carries out what they answer, and hears from the lane.
+//! The shared middle of the engine: feeds the machines, and carries out what they answer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use steadfast_core::sealing::Keyring;
 use steadfast_core::{Clock, NewEvent, SagaId, Timestamp};
-use tokio::sync::{RwLock, watch};
+use tokio::sync::{Notify, RwLock, broadcast, watch as signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Ports;
+use super::attend::Duties;
+use super::backlog::Backlog;
 use super::config::{Config, Permissions};
-use super::lane::{Committed, Lane, Listener, Part, Target};
+use super::election::Election;
+use super::lane::{Part, Target};
 use super::registry::Registry;
 use super::running::{Inner, Running};
+use super::standing::Lookups;
+use super::tenure::{Ground, Tenure, Tenures};
 use super::timers::{NEAR, Timers};
-use crate::Error;
-use crate::journal::{Appended, Head, Journal};
+use super::watch::{self, Change};
+use crate::journal::{Head, Journal};
 use crate::machine::{Answer, Cause, Entry, Input, Output, Saga, Status};
 use crate::metrics::Metrics;
 use crate::participant::client::Participants;
-
-/// Whether the journal can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ground {
-    /// It can.
-    Firm,
-    /// Not at present: nothing is accepted or sent.
-    Away,
-    /// Never again: the lane is another's, or the engine was closed.
-    Lost,
-}
 
 #[derive(Debug)]
 pub(super) struct Core {
@@ -40,67 +35,54 @@ pub(super) struct Core {
     pub(super) permissions: Arc<dyn Permissions>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keyring: Arc<Keyring>,
+    pub(super) election: Option<Arc<dyn Election>>,
     pub(super) registry: Registry,
-    pub(super) epoch: i64,
     pub(super) timers: Timers,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) metrics: Metrics,
-    pub(super) ground: watch::Sender<Ground>,
+    pub(super) tenures: Tenures,
+    pub(super) backlog: Backlog,
+    pub(super) lookups: Lookups,
+    pub(super) duties: Duties,
+    pub(super) changes: broadcast::Sender<Change>,
+    /// Whether no lane could be had any more, or the engine was closed.
+    pub(super) lost: signal::Sender<bool>,
     pub(super) draining: AtomicBool,
-    /// Shared by operators' acts, which may take a saga up from rest; alone for the erasing of a key.
+    /// Shared by operators' acts, which may take a saga up from rest; alone for the erasing of a key, and for looking for
+    /// sagas that came into a lane unheard.
     pub(super) acts: RwLock<()>,
-    lane: OnceLock<Lane>,
+    /// A lane that was taken over may have become empty.
+    pub(super) emptied: Notify,
     sagas: Mutex<HashMap<SagaId, Arc<Running>>>,
-    queue: Mutex<VecDeque<SagaId>>,
-}
-
-/// What a [`Core`] is made of.
-pub(super) struct Made {
-    pub(super) config: Config,
-    pub(super) journal: Arc<dyn Journal>,
-    pub(super) participants: Arc<Participants>,
-    pub(super) permissions: Arc<dyn Permissions>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) keyring: Arc<Keyring>,
-    pub(super) registry: Registry,
-    pub(super) epoch: i64,
-    pub(super) metrics: Metrics,
 }
 
 impl Core {
-    pub(super) fn new(made: Made) -> Self {
+    pub(super) fn new(config: Config, ports: Ports, registry: Registry, metrics: Metrics) -> Self {
         Self {
-            config: made.config,
-            journal: made.journal,
-            participants: made.participants,
-            permissions: made.permissions,
-            clock: made.clock,
-            keyring: made.keyring,
-            registry: made.registry,
-            epoch: made.epoch,
+            config,
+            journal: ports.journal,
+            participants: ports.participants,
+            permissions: ports.permissions,
+            clock: ports.clock,
+            keyring: ports.keyring,
+            election: ports.election,
+            registry,
             timers: Timers::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            metrics: made.metrics,
-            ground: watch::Sender::new(Ground::Firm),
+            metrics,
+            tenures: Tenures::default(),
+            backlog: Backlog::default(),
+            lookups: Lookups::default(),
+            duties: Duties::default(),
+            changes: watch::channel(),
+            lost: signal::Sender::new(false),
             draining: AtomicBool::new(false),
             acts: RwLock::default(),
-            lane: OnceLock::new(),
+            emptied: Notify::new(),
             sagas: Mutex::default(),
-            queue: Mutex::default(),
         }
-    }
-
-    pub(super) fn set_lane(&self, lane: Lane) {
-        // Set once, right after the core exists and before anything runs.
-        if self.lane.set(lane).is_err() {
-            tracing::error!("an engine has one lane");
-        }
-    }
-
-    pub(super) fn lane(&self) -> Option<&Lane> {
-        self.lane.get()
     }
 
     pub(super) fn running(&self, id: SagaId) -> Option<Arc<Running>> {
@@ -115,8 +97,13 @@ impl Core {
         self.sagas.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    pub(super) fn queued(&self) -> usize {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// The lane for starts and claims, where it can be written and nothing stands against sending.
+    pub(super) fn firm_home(&self) -> Option<Arc<Tenure>> {
+        self.tenures.home().filter(|home| home.ground() == Ground::Firm)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     fn admit(&self, running: &Arc<Running>) -> Result<(), Arc<Running>> {
@@ -125,43 +112,49 @@ impl Core {
             return Err(Arc::clone(known));
         }
         sagas.insert(running.id, Arc::clone(running));
+        running.tenure.enter();
         Ok(())
     }
 
-    pub(super) fn enqueue(&self, id: SagaId) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(id);
-    }
-
-    /// A saga leaves memory; one that waits in the queue takes its place.
-    pub(super) fn release(self: &Arc<Self>, id: SagaId) {
-        if self.sagas.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).is_none() {
-            return;
-        }
-        if let Some(lane) = self.lane() {
-            lane.forget(id);
-        }
-        self.fill();
-    }
-
-    /// Admits from the queue while there is room.
-    pub(super) fn fill(self: &Arc<Self>) {
-        loop {
-            let next = {
-                let sagas = self.sagas.lock().unwrap_or_else(PoisonError::into_inner).len();
-                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-                if sagas.saturating_sub(queue.len()) >= self.config.in_flight { None } else { queue.pop_front() }
-            };
-            let Some(id) = next else { return };
-            if let Some(running) = self.running(id) {
-                self.feed(&running, Input::Admit);
+    /// A saga leaves memory; one that waits in the queue may take its place.
+    pub(super) fn release(&self, running: &Arc<Running>) {
+        {
+            let mut sagas = self.sagas.lock().unwrap_or_else(PoisonError::into_inner);
+            if !sagas.get(&running.id).is_some_and(|known| Arc::ptr_eq(known, running)) {
+                return;
             }
+            sagas.remove(&running.id);
         }
+        running.tenure.lane.forget(running.id);
+        if running.tenure.leave() {
+            self.emptied.notify_one();
+        }
+        self.backlog.room();
+    }
+
+    /// A saga that does not go on here: it goes on elsewhere, or not before it is taken up again.
+    pub(super) fn withdraw(&self, running: &Arc<Running>) {
+        let counted = {
+            let mut inner = running.lock();
+            inner.withdrawn = true;
+            // Who still waits for the start hears that it is unknown.
+            inner.starting.clear();
+            inner.counted.take()
+        };
+        if counted.is_some() {
+            self.metrics.pending(&running.loaded.definition.name, -1.0);
+        }
+        self.release(running);
+        running.end.notify_waiters();
     }
 
     /// Tells a saga's machine what happened, and carries out what it answers. The order of inputs is the order of
     /// entries: both stand under the saga's lock.
     pub(super) fn feed(self: &Arc<Self>, running: &Arc<Running>, input: Input) -> Option<Answer> {
         let mut inner = running.lock();
+        if inner.withdrawn || inner.rests {
+            return None;
+        }
         let mut inputs = vec![input];
         let mut answer = None;
         let mut ended = false;
@@ -193,11 +186,15 @@ impl Core {
         {
             let mut inner = running.lock();
             self.admit(running)?;
-            self.append(running, &inner, &output, target);
+            self.append(running, &mut inner, &output, target);
             self.after(running, &mut inner, output, &mut inputs);
         }
         for input in inputs.into_iter().rev() {
             self.feed(running, input);
+        }
+        if running.tenure.is_lost() {
+            // It came after the others of its lane were withdrawn.
+            self.withdraw(running);
         }
         Ok(())
     }
@@ -207,12 +204,12 @@ impl Core {
         self.after(running, inner, output, inputs);
     }
 
-    fn append(&self, running: &Running, inner: &Inner, output: &Output, target: Option<Target>) {
+    fn append(&self, running: &Running, inner: &mut Inner, output: &Output, target: Option<Target>) {
         if output.entries.is_empty() && !output.urgent {
             return;
         }
-        let Some(lane) = self.lane() else { return };
-        lane.enqueue(Part {
+        self.prepare(inner, &output.entries);
+        running.tenure.lane.enqueue(Part {
             id: running.id,
             target: target.unwrap_or(Target::Known),
             entries: output.entries.clone(),
@@ -281,8 +278,14 @@ impl Core {
 
     fn ended(self: &Arc<Self>, running: &Arc<Running>) {
         let (status, counted_before) = {
-            let inner = running.lock();
-            (inner.saga.status(), inner.ended_at.is_some())
+            let mut inner = running.lock();
+            let status = inner.saga.status();
+            if !status.is_settled() && !status.is_parked() {
+                // An act has come in between: it goes on.
+                return;
+            }
+            inner.rests = status.is_parked();
+            (status, inner.ended_at.is_some())
         };
         let name = &running.loaded.definition.name;
         if !counted_before {
@@ -295,102 +298,8 @@ impl Core {
         }
         running.ended.store(true, Ordering::Release);
         running.end.notify_waiters();
-        self.release(running.id);
-    }
-
-    /// Whether anything may be sent. Waits while the journal is away; `false` once it is lost.
-    pub(super) async fn firm(&self) -> bool {
-        if *self.ground.borrow() == Ground::Firm {
-            return true;
-        }
-        let mut ground = self.ground.subscribe();
-        ground.wait_for(|ground| *ground != Ground::Away).await.is_ok_and(|ground| *ground == Ground::Firm)
-    }
-
-    pub(super) fn is_away(&self) -> bool {
-        *self.ground.borrow() != Ground::Firm
-    }
-
-    /// Only from [`Ground::Firm`] or [`Ground::Away`]: what is lost stays lost.
-    pub(super) fn set_ground(&self, to: Ground) {
-        self.ground.send_if_modified(|ground| {
-            let changes = *ground != Ground::Lost && *ground != to;
-            if changes {
-                *ground = to;
-            }
-            changes
-        });
-    }
-}
-
-/// The lane speaks to the engine through this.
-#[derive(Debug)]
-pub(super) struct Ear(pub(super) Arc<Core>);
-
-impl Listener for Ear {
-    fn committed(&self, commits: &[Committed]) {
-        for commit in commits {
-            let Some(running) = self.0.running(commit.id) else { continue };
-            let (starting, entries) = {
-                let mut inner = running.lock();
-                (std::mem::take(&mut inner.starting), inner.saga.committed() + commit.entries)
-            };
-            for waiter in starting {
-                // Whoever no longer waits has gone away.
-                waiter.send(commit.outcome).ok();
-            }
-            if commit.outcome == Appended::Known {
-                self.0.withdraw(&running);
-                continue;
-            }
-            self.0.feed(&running, Input::Committed { entries });
-        }
-    }
-
-    fn fenced(&self, error: &Error) {
-        tracing::error!(%error, "the lane is lost: this engine stops");
-        self.0.lose();
-    }
-
-    fn failing(&self, error: &Error) {
-        tracing::warn!(%error, "the journal cannot be written: nothing is accepted or sent until it can");
-        self.0.set_ground(Ground::Away);
-    }
-
-    fn recovered(&self) {
-        tracing::info!("the journal can be written again");
-        self.0.set_ground(Ground::Firm);
-    }
-
-    fn stuck(&self, id: SagaId, error: &Error) {
-        tracing::error!(saga.id = %id, %error, "the saga's entries cannot be written: it rests until it is taken up again");
-        if let Some(running) = self.0.running(id) {
-            self.0.withdraw(&running);
-        }
-    }
-}
-
-impl Core {
-    /// Nothing will be written any more: whoever waits for a start is told so.
-    pub(super) fn lose(&self) {
-        self.set_ground(Ground::Lost);
-        for running in self.all() {
-            running.lock().starting.clear();
-        }
-    }
-
-    /// A saga that cannot go on here: its start was in the journal already, or its entries cannot be written.
-    fn withdraw(self: &Arc<Self>, running: &Arc<Running>) {
-        let counted = {
-            let mut inner = running.lock();
-            // Who still waits for the start hears that there will be none.
-            inner.starting.clear();
-            inner.counted.take()
-        };
-        if counted.is_some() {
-            self.metrics.pending(&running.loaded.definition.name, -1.0);
-        }
-        self.release(running.id);
+        self.lookups.tell(running.id, status);
+        self.release(running);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Performs the calls that a machine asks for, and tells it what they meant.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -71,7 +70,7 @@ fn request(running: &Running, saga: &Saga, call: &Call) -> Result<Rendered, Stri
 
 async fn perform(core: Arc<Core>, running: Arc<Running>, call: Call, rendered: Rendered) {
     // A call that is not sent leaves the saga as a crash would: whoever takes it up sends it again.
-    if !core.firm().await || core.draining.load(Ordering::Acquire) {
+    if !may_send(&core, &running, &call).await {
         return;
     }
     let name = &running.loaded.definition.steps[call.step].name;
@@ -93,6 +92,27 @@ async fn perform(core: Arc<Core>, running: Arc<Running>, call: Call, rendered: R
     core.feed(&running, verdict_of(&call, verdict));
 }
 
+/// Waits while the journal is away or the lease was not renewed. The attempt lives on meanwhile: what was not sent must not
+/// be taken for unanswered.
+async fn may_send(core: &Arc<Core>, running: &Arc<Running>, call: &Call) -> bool {
+    let defer = || {
+        let until = core.clock.now() + call.timeout;
+        core.feed(running, Input::Deferred { step: call.step, op: call.op, attempt: call.attempt, until });
+    };
+    let mut waited = false;
+    loop {
+        let firm = core.stop.run_until_cancelled(running.tenure.firm());
+        let firm = tokio::time::timeout(call.timeout / 2, firm).await;
+        if waited || firm.is_err() {
+            defer();
+        }
+        if let Ok(firm) = firm {
+            return firm == Some(true) && !core.is_draining();
+        }
+        waited = true;
+    }
+}
+
 async fn exchange(core: &Core, running: &Running, call: &Call, rendered: Rendered) -> Verdict {
     let definition = &running.loaded.definition;
     let step = &definition.steps[call.step];
@@ -106,7 +126,7 @@ async fn exchange(core: &Core, running: &Running, call: &Call, rendered: Rendere
         key: &StepKey { saga: running.id, step: step.name.clone(), op: call.op },
         attempt: call.attempt,
         started: running.started_at,
-        epoch: core.epoch,
+        epoch: running.tenure.owner.epoch,
         knowledge: call.knowledge,
         user: &running.baggage.user,
         scope: step.permissions.first().or(definition.permissions.first()).map_or("", String::as_str),

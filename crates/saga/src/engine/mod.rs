@@ -5,34 +5,53 @@
 //! | `admission` | permission, schema, bounds; answers once the start is durable |
 //! | `core` | one input at a time for each saga; entries to the lane, calls to `dispatch` |
 //! | `lane` | group commit: one commit for all sagas that somebody waits for |
+//! | `tenure`, `ear` | the lanes that are ours, their leases, and what becomes of the sagas when one is lost |
 //! | `dispatch` | renders, calls, and reads what the reply means |
 //! | `timers` | fires what `wake_at` says |
-//! | `recovery` | takes up what was left unsettled |
-//! | `operate`, `view` | what operators do and see |
+//! | `attend` | the tick: renews the leases, hears what there is to do |
+//! | `takeover`, `recovery` | takes up what another node, or a crash, left unsettled |
+//! | `backlog` | the queue: starts above the bound, claimed by any node with room |
+//! | `command` | acts on sagas of other nodes |
+//! | `standing` | waits for sagas of other nodes |
+//! | `election` | who of the nodes goes first |
+//! | `operate`, `view`, `watch` | what operators do and see |
 //!
 //! Critical path of a saga: the start's commit, its calls, the commit point's commit, the end's commit. Nothing is read.
+//! An idle engine asks the journal two things a second.
 //!
 //! | failure | what holds |
 //! |---|---|
 //! | kill -9 at any point | every saga whose start was answered is taken up and ends |
 //! | the journal is away | nothing is accepted or sent; results are held; it goes on by itself |
-//! | another engine takes the lane | this one writes nothing more and stops |
+//! | the process is stopped longer than its lease, and woken | it writes nothing more to the lane that it had, and goes on with another |
+//! | its lane is taken though its lease ran | another process has opened a journal that only one may open: this engine stops |
+//! | nobody leads | lapsed lanes are taken over a lease later |
 //! | a saga that cannot be read | rests alone; the others are taken up |
 //! | the key of its sensitive input is gone or its input was changed | the same |
 
 mod admission;
+mod attend;
+mod backlog;
+mod command;
 mod config;
 mod core;
+mod definitions;
 mod dispatch;
+mod ear;
+mod election;
 mod lane;
 mod operate;
 mod recovery;
 mod registry;
 mod running;
 mod sealed;
+mod standing;
+mod takeover;
+mod tenure;
 mod timers;
 mod trace;
 mod view;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,25 +61,32 @@ use std::time::Duration;
 use serde_json::Value;
 use steadfast_core::sealing::Keyring;
 use steadfast_core::{Clock, SagaId};
+use tokio::sync::broadcast;
+use tokio::time::Instant;
 
-use self::core::{Core, Ear, Ground, Made};
-use self::lane::Lane;
+use self::core::Core;
 use self::registry::Registry;
+use self::tenure::Ground;
 use crate::Error;
-use crate::journal::{Filter, Journal};
+use crate::journal::{self, Filter, Journal};
 use crate::machine::Status;
 use crate::metrics::Metrics;
 use crate::participant::client::Participants;
 
 pub use admission::{Accepted, StartRequest};
 pub use config::{AsAtStart, Config, Permissions};
+pub use definitions::{DefinitionSummary, DefinitionView};
+pub use election::Election;
+#[cfg(feature = "etcd")]
+pub use election::{Etcd, EtcdConfig};
 pub use lane::Bounds;
 pub use operate::{Operated, Operation};
 pub use registry::Uploaded;
 pub use view::{AuditLine, ContextView, EncryptedField, Left, StepState, Summary, View};
+pub use watch::Change;
 
-/// The lane of the embedded default.
-const LANE: i64 = 0;
+/// How long a drain waits for the last commits and for the lanes to be given up, beyond its time for calls in flight.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// What an engine stands on.
 #[derive(Clone, Debug)]
@@ -75,6 +101,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// What the keys of sensitive input are sealed with. A key must stay in the ring as long as a saga needs it.
     pub keyring: Arc<Keyring>,
+    /// Who says which of the nodes goes first; where `None`, the journal elects.
+    pub election: Option<Arc<dyn Election>>,
 }
 
 /// A running engine. Cheap to clone. Dropped without [`drain`](Self::drain) it stops as a crash would stop it: whoever
@@ -85,33 +113,28 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Takes the lane and everything unsettled in it, and starts working. A former owner writes nothing from here on.
+    /// Takes a lane of its own with everything unsettled in it, and starts working.
     pub async fn open(config: Config, ports: Ports) -> Result<Self, Error> {
-        let owner = ports.journal.take_lane(LANE, ports.clock.now()).await?;
+        let asked = Instant::now();
         let registry = Registry::default();
         registry.load(&*ports.journal, &ports.participants).await?;
         let metrics = Metrics::new();
         metrics.set_parked(ports.journal.count_parked().await?);
-        let core = Arc::new(Core::new(Made {
-            config,
-            journal: Arc::clone(&ports.journal),
-            participants: ports.participants,
-            permissions: ports.permissions,
-            clock: Arc::clone(&ports.clock),
-            keyring: ports.keyring,
-            registry,
-            epoch: owner.epoch,
-            metrics: metrics.clone(),
-        }));
-        let listener = Arc::new(Ear(Arc::clone(&core)));
-        core.set_lane(Lane::open(ports.journal, owner, ports.clock, config.lane, listener, metrics));
-        let (taken, poisoned) = core.recover(LANE).await?;
-        tracing::info!(epoch = owner.epoch, taken, poisoned, "the orchestrator has taken its lane");
-        core.fill();
-        let stop = &core.stop;
-        core.tasks.spawn(stop.clone().run_until_cancelled_owned(fire(Arc::clone(&core))));
-        core.tasks.spawn(stop.clone().run_until_cancelled_owned(sweep(Arc::clone(&core))));
-        Ok(Self { core })
+        let core = Arc::new(Core::new(config, ports, registry, metrics));
+        let owner = core.journal.take_lane(core.hold()).await?;
+        let home = core.enter(owner, asked, true);
+        core.spawn(attend::attend(Arc::clone(&core)));
+        let engine = Self { core: Arc::clone(&core) };
+        if let Err(error) = core.recover(&home).await {
+            engine.abort();
+            return Err(error);
+        }
+        core.spawn(fire(Arc::clone(&core)));
+        core.spawn(sweep(Arc::clone(&core)));
+        core.spawn(backlog::claim(Arc::clone(&core)));
+        core.spawn(takeover::retire(Arc::clone(&core)));
+        core.spawn(standing::look_up(Arc::clone(&core)));
+        Ok(engine)
     }
 
     /// Checks a definition and keeps it. `schemas`: the files that it names, by name. The same version with the same
@@ -168,46 +191,74 @@ impl Engine {
 
     /// Why nothing is accepted at present; `Ok` where it is.
     pub fn ready(&self) -> Result<(), &'static str> {
-        match *self.core.ground.borrow() {
-            Ground::Firm if self.core.draining.load(Ordering::Acquire) => Err("draining"),
-            Ground::Firm => Ok(()),
-            Ground::Away => Err("the journal cannot be written"),
-            Ground::Lost => Err("the lane is owned by another process"),
+        let core = &self.core;
+        if *core.lost.borrow() {
+            return Err("the lane is owned by another process");
+        }
+        if core.is_draining() {
+            return Err("draining");
+        }
+        match core.tenures.home().map(|home| home.ground()) {
+            Some(Ground::Firm) => Ok(()),
+            Some(Ground::Away) => Err("the journal cannot be written"),
+            Some(Ground::Late) => Err("the lease could not be renewed"),
+            Some(Ground::Lost) | None => Err("a new lane is being taken"),
         }
     }
 
-    /// Completes when the lane was lost to another process: the process should end.
+    /// Completes when the engine can have no lane any more: the process should end.
     pub async fn lost(&self) {
-        let mut ground = self.core.ground.subscribe();
+        let mut lost = self.core.lost.subscribe();
         // The sender lives as long as this engine.
-        drop(ground.wait_for(|ground| *ground == Ground::Lost).await);
+        drop(lost.wait_for(|lost| *lost).await);
     }
 
-    /// Accepts and sends nothing more, lets calls in flight end within the configured time, and commits what came of
-    /// them. What is unsettled then is taken up by the next owner.
+    /// Whether this node leads at present: it is the first to take over what others left, and tends the journal.
+    pub fn leader(&self) -> bool {
+        self.core.leads()
+    }
+
+    /// The lanes that this node holds; the first is not always its own.
+    pub fn lanes(&self) -> Vec<journal::Lane> {
+        self.core.tenures.all().iter().map(|tenure| tenure.owner).collect()
+    }
+
+    /// What happens to the sagas of this node from now on, as it becomes durable; those of other nodes are told there. A
+    /// receiver that falls behind loses the oldest and is told how many.
+    pub fn watch(&self) -> broadcast::Receiver<Change> {
+        self.core.changes.subscribe()
+    }
+
+    /// Hands over: accepts and sends nothing more, lets calls in flight end within the configured time, commits what came
+    /// of them, and gives the lanes up. What is unsettled then is taken up by another node at once, or by the next owner.
     pub async fn drain(&self) {
-        self.core.draining.store(true, Ordering::Release);
-        self.core.stop.cancel();
-        self.core.tasks.close();
-        if tokio::time::timeout(self.core.config.drain, self.core.tasks.wait()).await.is_err() {
-            tracing::warn!("calls were still in flight at the end of the drain: the next owner asks again");
+        let core = &self.core;
+        core.draining.store(true, Ordering::Release);
+        core.stop.cancel();
+        core.tasks.close();
+        if tokio::time::timeout(core.config.drain, core.tasks.wait()).await.is_err() {
+            tracing::info!("calls were still in flight at the end of the drain: the next owner asks again");
         }
-        if let Some(lane) = self.core.lane() {
-            lane.flush().await;
-            lane.close().await;
+        let tenures = core.tenures.all();
+        let closing = tenures.iter().map(|tenure| tenure.lane.close());
+        if tokio::time::timeout(HAND_OVER, futures_util::future::join_all(closing)).await.is_err() {
+            tracing::warn!("the last entries could not be written: the next owner finds the sagas as after a crash");
         }
-        self.core.lose();
+        let owners: Vec<_> = tenures.iter().map(|tenure| tenure.owner).collect();
+        match tokio::time::timeout(HAND_OVER, core.journal.release(&owners)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the lanes could not be given up: their leases run out"),
+            Err(_) => tracing::warn!("the lanes could not be given up in time: their leases run out"),
+        }
+        core.lose();
     }
 
     /// Stops at once, as a crash would: nothing is flushed, no reply in flight is heard. For tests of recovery.
     #[doc(hidden)]
     pub fn abort(&self) {
-        self.core.lose();
         self.core.draining.store(true, Ordering::Release);
         self.core.stop.cancel();
-        if let Some(lane) = self.core.lane() {
-            lane.abort();
-        }
+        self.core.lose();
     }
 }
 
@@ -228,9 +279,5 @@ async fn sweep(core: Arc<Core>) {
     loop {
         ticks.tick().await;
         core.sweep();
-        match core.journal.count_parked().await {
-            Ok(parked) => core.metrics.set_parked(parked),
-            Err(error) => tracing::debug!(%error, "parked sagas could not be counted"),
-        }
     }
 }

@@ -1,21 +1,30 @@
 //! What operators do to a saga. Each act stands in the journal with who did it and why, and is safe if repeated or raced.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use steadfast_core::{Problem, SagaId, problem};
+use tokio::time::Instant;
 
+use super::admission::away;
+use super::command::{Elsewhere, unanswered};
 use super::core::Core;
 use super::running::Running;
 use crate::Error;
 use crate::journal::Erased;
-use crate::machine::{Act, Answer, Conflict, Input, Status};
+use crate::machine::{self, Answer, Conflict, Input, Status};
 
 /// The longest reason, in characters.
 const REASON_MAX: usize = 1_000;
 
+/// How long an act waits for its commit.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// An operator's act.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "operation", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Operation {
     /// Turn back. Refused past the commit point.
@@ -54,6 +63,23 @@ pub struct Operated {
     pub status: Status,
 }
 
+/// An operator's act with who does it and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Act {
+    #[serde(flatten)]
+    operation: Operation,
+    by: String,
+    reason: String,
+}
+
+/// What became of an act where it was tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Here {
+    Done(Operated),
+    /// The saga is executing, and not here.
+    Elsewhere,
+}
+
 impl Core {
     pub(super) async fn operate(
         self: &Arc<Self>,
@@ -67,30 +93,86 @@ impl Core {
                 format!("`reason` must have 1 to {REASON_MAX} characters: say why; it stands in the audit log");
             return Err(problem::INVALID.with(detail).into());
         }
+        let act = Act { operation, by: by.to_owned(), reason: reason.to_owned() };
+        let until = Self::owners_time();
+        loop {
+            match self.act_here(id, &act).await? {
+                Here::Done(operated) => return Ok(operated),
+                Here::Elsewhere if Instant::now() >= until => return Err(unanswered().into()),
+                Here::Elsewhere => {}
+            }
+            match self.ask_owner(id, &act, until).await? {
+                Elsewhere::Answered(answer) => return answer,
+                Elsewhere::LookAgain => {}
+            }
+        }
+    }
+
+    /// Acts on a saga that is in memory here, or can be had here because it is at rest or in the queue.
+    pub(super) async fn act_here(self: &Arc<Self>, id: SagaId, act: &Act) -> Result<Here, Error> {
         let _acting = self.acts.read().await;
-        let running = match self.running(id) {
-            Some(running) => running,
-            None => match self.reload(id).await? {
-                Some(running) => running,
-                None => return self.at_rest(id, &operation).await,
-            },
+        loop {
+            let running = if let Some(running) = self.running(id) {
+                running
+            } else {
+                let Some(row) = self.journal.find(id).await? else {
+                    return Err(problem::NOT_FOUND.with(format!("there is no saga {id}")).into());
+                };
+                if row.head.status.is_settled() {
+                    return at_rest(row.head.status, &act.operation).map(Here::Done);
+                }
+                let Some(adopted) = self.adopt(id).await? else { return Ok(Here::Elsewhere) };
+                adopted
+            };
+            if let Some(operated) = self.act(&running, act).await? {
+                return Ok(Here::Done(operated));
+            }
+            // Whoever has put it to rest is about to take it from memory.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// `None` where the saga has left memory meanwhile.
+    async fn act(self: &Arc<Self>, running: &Arc<Running>, act: &Act) -> Result<Option<Operated>, Error> {
+        let input = match input(running, act) {
+            Ok(input) => input,
+            Err(problem) => {
+                self.let_go(running);
+                return Err(problem.into());
+            }
         };
-        let act = Act { by: by.to_owned(), reason: reason.to_owned() };
-        let input = input(&running, operation, act)?;
-        let answer = self.feed(&running, input);
-        if let Some(lane) = self.lane() {
-            lane.flush().await;
+        let answer = self.feed(running, input);
+        // Where it waited in the queue it goes on from here.
+        self.admit_pending(running);
+        let flushed = tokio::time::timeout(PATIENCE, running.tenure.lane.flush()).await;
+        if flushed.is_err() || running.tenure.is_lost() {
+            return Err(away().into());
         }
-        let status = running.lock().saga.status();
-        if status.is_parked() {
-            // It was taken into memory for this act alone and rests again.
-            self.release(id);
-        }
+        // Every input is answered but one that finds the saga withdrawn; and what was enqueued behind its rest may have come
+        // too late for this lane.
+        let Some(answer) = answer.filter(|_| !running.lock().withdrawn) else { return Ok(None) };
+        let status = self.let_go(running);
         match answer {
-            Some(Answer::Conflict(conflict)) => Err(refused(conflict, status).into()),
-            Some(Answer::Unchanged) => Ok(Operated { changed: false, status }),
-            _ => Ok(Operated { changed: true, status }),
+            Answer::Conflict(conflict) => Err(refused(conflict, status).into()),
+            answer => Ok(Some(Operated { changed: answer == Answer::Accepted, status })),
         }
+    }
+
+    /// A saga that was taken into memory for one act alone rests again, or goes on. Checked and marked under one lock, so
+    /// that no other act comes in between.
+    fn let_go(self: &Arc<Self>, running: &Arc<Running>) -> Status {
+        let status = {
+            let mut inner = running.lock();
+            let status = inner.saga.status();
+            inner.rests |= status.is_parked();
+            status
+        };
+        if status.is_parked() {
+            self.release(running);
+        } else {
+            self.admit_pending(running);
+        }
+        status
     }
 
     /// Erases the key of a saga at rest.
@@ -118,28 +200,26 @@ impl Core {
             Erased::Erased => true,
             Erased::Absent => false,
         };
-        if running.is_some() {
+        if let Some(running) = &running {
             // A parked one that an act took up, and left as it was: with it goes the input that stands in memory.
-            self.release(id);
+            self.release(running);
         }
         tracing::info!(saga.id = %id, erased, "the key of the saga's sensitive input is erased");
         Ok(erased)
     }
-
-    /// An act on a saga that is settled, or unknown.
-    async fn at_rest(&self, id: SagaId, operation: &Operation) -> Result<Operated, Error> {
-        let Some(row) = self.journal.find(id).await? else {
-            return Err(problem::NOT_FOUND.with(format!("there is no saga {id}")).into());
-        };
-        let status = row.head.status;
-        if *operation == Operation::Cancel && status == Status::Compensated {
-            return Ok(Operated { changed: false, status });
-        }
-        Err(refused(Conflict::Settled(status), status).into())
-    }
 }
 
-fn input(running: &Running, operation: Operation, act: Act) -> Result<Input, Problem> {
+/// An act on a saga that is settled.
+fn at_rest(status: Status, operation: &Operation) -> Result<Operated, Error> {
+    if *operation == Operation::Cancel && status == Status::Compensated {
+        return Ok(Operated { changed: false, status });
+    }
+    Err(refused(Conflict::Settled(status), status).into())
+}
+
+fn input(running: &Running, act: &Act) -> Result<Input, Problem> {
+    let Act { operation, by, reason } = act.clone();
+    let act = machine::Act { by, reason };
     let find = |name: &str| {
         running.loaded.definition.step(name).ok_or_else(|| {
             let names: Vec<_> = running.loaded.definition.steps.iter().map(|step| step.name.as_str()).collect();

@@ -1,52 +1,174 @@
 //! Takes up what a former owner, or this one before a crash, left unsettled. One saga that cannot be read delays no other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use steadfast_core::SagaId;
+use steadfast_core::retry::Backoff;
+use steadfast_core::{Classified, ErrorKind, SagaId};
 
 use super::core::Core;
-use super::running::{Baggage, Running, When};
+use super::running::{Baggage, Made, Running, When};
 use super::sealed;
+use super::tenure::Tenure;
 use crate::Error;
 use crate::journal::{History, Row};
-use crate::machine::{Entry, Saga, Status};
+use crate::machine::{Entry, Input, Saga, Status};
 
 /// Sagas read at once.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
+
+/// How often the place of a saga is looked at that the repeat of its start has taken.
+const REPEAT: Duration = Duration::from_millis(20);
+
+/// The pauses while the journal does not answer.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(1) };
 
 impl Core {
-    /// Takes up all unsettled sagas of the lane; answers how many, and how many could not be.
-    pub(super) async fn recover(self: &Arc<Self>, lane: i64) -> Result<(usize, usize), Error> {
+    /// Takes up all unsettled sagas of the lane; answers how many, and how many could not be. There are no more of them
+    /// than the bound in flight of the node that ran them: what is above that waits in the queue.
+    pub(super) async fn recover(self: &Arc<Self>, tenure: &Arc<Tenure>) -> Result<(usize, usize), Error> {
         let (mut taken, mut poisoned, mut after) = (0, 0, 0);
         loop {
-            let rows = self.journal.unsettled(lane, after, PAGE).await?;
-            let Some(last) = rows.last() else { return Ok((taken, poisoned)) };
+            let rows = self.journal.unsettled(tenure.owner.id, after, PAGE).await?;
+            let Some(last) = rows.last() else { break };
             after = last.no;
-            let histories = self.journal.histories(&rows).await?;
-            for (row, history) in rows.iter().zip(&histories) {
-                match self.take_up(row, history.as_ref()) {
-                    Ok(_) => taken += 1,
-                    Err(error) => {
-                        poisoned += 1;
-                        self.metrics.invariant_broken();
-                        tracing::error!(saga.id = %row.id, %error, "the saga cannot be taken up: it rests until its cause is mended");
-                    }
+            let running = self.take_up_rows(tenure, &rows).await;
+            taken += running.len();
+            poisoned += rows.len() - running.len();
+            for running in running {
+                self.admit_pending(&running);
+            }
+        }
+        tenure.set_recovered();
+        tracing::info!(
+            lane = tenure.owner.id,
+            epoch = tenure.owner.epoch,
+            taken,
+            poisoned,
+            "what was unsettled is taken up"
+        );
+        Ok((taken, poisoned))
+    }
+
+    /// The same until it has gone well, or the lane is lost. What was taken up the first time stays as it is.
+    pub(super) async fn recover_all(self: &Arc<Self>, tenure: &Arc<Tenure>) {
+        let mut failures = 0;
+        while let Err(error) = self.recover(tenure).await {
+            if tenure.is_lost() {
+                return;
+            }
+            failures += 1;
+            tracing::warn!(%error, lane = tenure.owner.id, "a lane cannot be read: it is tried again");
+            tokio::time::sleep(BACKOFF.pause(failures, fastrand::u64(..))).await;
+        }
+    }
+
+    /// Takes these sagas of the lane into memory; those that cannot be are reported and left out. Goes on until the journal
+    /// has answered, or the lane is lost.
+    pub(super) async fn take_up_rows(self: &Arc<Self>, tenure: &Arc<Tenure>, rows: &[Row]) -> Vec<Arc<Running>> {
+        let mut running = Vec::with_capacity(rows.len());
+        if rows.is_empty() {
+            return running;
+        }
+        self.know_definitions(rows).await;
+        let histories = self.read_histories(tenure, rows).await;
+        for (row, history) in rows.iter().zip(&histories) {
+            match self.take_up_patiently(tenure, row, history.as_ref()).await {
+                Ok(it) => running.push(it),
+                Err(_) if tenure.is_lost() => {}
+                Err(error) => {
+                    self.metrics.invariant_broken();
+                    tracing::error!(saga.id = %row.id, %error, "the saga cannot be taken up: it rests until its cause is mended");
                 }
+            }
+        }
+        running
+    }
+
+    /// A client may have repeated the start of the saga here a moment before: until the journal has said that it is known,
+    /// that start is in the saga's place, and would leave the saga in nobody's memory.
+    async fn take_up_patiently(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        row: &Row,
+        history: Option<&History>,
+    ) -> Result<Arc<Running>, Error> {
+        loop {
+            let running = self.take_up(tenure, row, history)?;
+            let repeat = !Arc::ptr_eq(&running.tenure, tenure) && running.lock().saga.committed() == 0;
+            if !repeat || tenure.is_lost() {
+                return Ok(running);
+            }
+            let gone = running.end.notified();
+            if self.running(row.id).is_some_and(|it| Arc::ptr_eq(&it, &running)) {
+                // Whether it is gone or not: the place is looked at again.
+                drop(tokio::time::timeout(REPEAT, gone).await);
             }
         }
     }
 
-    /// Takes a parked saga into memory again, for an operator's act.
-    pub(super) async fn reload(self: &Arc<Self>, id: SagaId) -> Result<Option<Arc<Running>>, Error> {
-        let Some(row) = self.journal.find(id).await? else { return Ok(None) };
-        if row.head.status.is_settled() {
-            return Ok(None);
+    async fn read_histories(&self, tenure: &Tenure, rows: &[Row]) -> Vec<Option<History>> {
+        let mut failures = 0;
+        loop {
+            let error = match self.journal.histories(rows).await {
+                Ok(histories) => return histories,
+                Err(error) => error,
+            };
+            if tenure.is_lost() {
+                return vec![None; rows.len()];
+            }
+            if error.kind() != ErrorKind::Transient {
+                tracing::error!(%error, "histories cannot be read together: they are read one by one");
+                break;
+            }
+            failures += 1;
+            tokio::time::sleep(BACKOFF.pause(failures, fastrand::u64(..))).await;
         }
-        let histories = self.journal.histories(std::slice::from_ref(&row)).await?;
-        self.take_up(&row, histories.first().and_then(Option::as_ref)).map(Some)
+        let mut histories = Vec::with_capacity(rows.len());
+        for row in rows {
+            let one = self.journal.histories(std::slice::from_ref(row)).await;
+            histories.push(one.ok().and_then(|one| one.into_iter().next()).flatten());
+        }
+        histories
     }
 
-    fn take_up(self: &Arc<Self>, row: &Row, history: Option<&History>) -> Result<Arc<Running>, Error> {
+    /// A definition may have been uploaded at another node a moment ago.
+    async fn know_definitions(&self, rows: &[Row]) {
+        if rows.iter().any(|row| self.registry.find(&row.definition, Some(row.version)).is_none())
+            && let Err(error) = self.registry.load(&*self.journal, &self.participants).await
+        {
+            tracing::warn!(%error, "definitions could not be read");
+        }
+    }
+
+    /// Takes a saga into memory for an operator's act: one that is parked, or one in the queue. `None` where it is neither,
+    /// or there is none.
+    pub(super) async fn adopt(self: &Arc<Self>, id: SagaId) -> Result<Option<Arc<Running>>, Error> {
+        let home = self.firm_home().ok_or_else(super::admission::away)?;
+        let adopted = self.journal.adopt(home.owner, id).await;
+        if adopted.is_err() {
+            self.backlog.set_unheard();
+        }
+        let Some(row) = adopted? else { return Ok(None) };
+        self.know_definitions(std::slice::from_ref(&row)).await;
+        let histories = self.read_histories(&home, std::slice::from_ref(&row)).await;
+        self.take_up(&home, &row, histories.first().and_then(Option::as_ref)).map(Some)
+    }
+
+    /// A saga that was taken up before it was admitted: its place is taken already.
+    pub(super) fn admit_pending(self: &Arc<Self>, running: &Arc<Running>) {
+        let status = running.lock().saga.status();
+        if status == Status::Pending {
+            self.feed(running, Input::Admit);
+        }
+    }
+
+    fn take_up(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        row: &Row,
+        history: Option<&History>,
+    ) -> Result<Arc<Running>, Error> {
         if let Some(running) = self.running(row.id) {
             return Ok(running);
         }
@@ -66,19 +188,16 @@ impl Core {
         let conditions = When { loaded: &loaded, input: &input, saga: &id_text };
         let (saga, output) = Saga::recover(&loaded.plan, &conditions, &entries, self.clock.now(), fastrand::u64(..))
             .map_err(|error| corrupt(error.to_string()))?;
-        let pending = saga.status() == Status::Pending;
-        let running = Arc::new(Running::new(row.id, loaded, input, baggage, row.started_at, saga));
+        let (id, started_at, tenure) = (row.id, row.started_at, Arc::clone(tenure));
+        let made = Made { id, tenure, loaded, input, baggage, started_at, queued: false };
+        let running = Arc::new(Running::new(made, saga));
         running.lock().ended_at = row.head.ended_at;
-        if let Some(lane) = self.lane() {
-            lane.adopt(row.id, row.no, row.started_at, history.commits.last().map_or(0, |commit| commit.seq));
+        let last = history.commits.last().map_or(0, |commit| commit.seq);
+        running.tenure.lane.adopt(row.id, row.no, row.started_at, last);
+        match self.begin(&running, output, None) {
+            Ok(()) => Ok(running),
+            Err(known) => Ok(known),
         }
-        if let Err(known) = self.begin(&running, output, None) {
-            return Ok(known);
-        }
-        if pending {
-            self.enqueue(row.id);
-        }
-        Ok(running)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Definitions by name and version, each with its plan. A version is immutable; a saga stays on the one it started with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 
 use serde::Serialize;
 use serde_json::Value;
 use steadfast_core::{hex, problem};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::Error;
 use crate::definition::{self, Definition, Durable, Faults, Step};
@@ -24,6 +26,16 @@ pub(super) struct Loaded {
 pub(super) struct Registry {
     // By name; the versions ascend.
     known: RwLock<HashMap<String, BTreeMap<u32, Arc<Loaded>>>>,
+    /// Held by whoever reads.
+    reading: Mutex<Reading>,
+}
+
+#[derive(Debug, Default)]
+struct Reading {
+    /// When the last one began that went well.
+    begun: Option<Instant>,
+    /// What stands in the journal and cannot be used.
+    broken: HashSet<(String, u32)>,
 }
 
 /// What became of an upload.
@@ -66,23 +78,38 @@ impl Registry {
         versions.insert(loaded.definition.version, Arc::new(loaded));
     }
 
-    /// Reads all definitions from the journal. One that cannot be read any more is reported and left out.
+    /// Reads the definitions from the journal that are not known yet. One that cannot be read is reported and left out.
+    /// Callers that come while one reads share what the next one reads.
     pub(super) async fn load(&self, journal: &dyn Journal, participants: &Participants) -> Result<(), Error> {
+        let asked = Instant::now();
+        let mut reading = self.reading.lock().await;
+        if reading.begun.is_some_and(|begun| begun >= asked) {
+            return Ok(());
+        }
+        let begun = Instant::now();
         for stored in journal.definitions().await? {
+            let known = self.find(&stored.name, Some(stored.version)).is_some();
+            if known || reading.broken.contains(&(stored.name.clone(), stored.version)) {
+                continue;
+            }
             let schema = stored.schema.as_deref().map(serde_json::from_str).transpose();
             let read = schema.map_err(|error| error.to_string()).and_then(|schema| {
                 load(&stored.source, &|_| schema.clone(), participants).map_err(|it| it.to_string())
             });
             match read {
                 Ok(loaded) => self.insert(loaded),
-                Err(fault) => tracing::error!(
-                    definition = stored.name,
-                    version = stored.version,
-                    fault,
-                    "a stored definition cannot be used: its sagas rest until this is mended"
-                ),
+                Err(fault) => {
+                    tracing::error!(
+                        definition = stored.name,
+                        version = stored.version,
+                        fault,
+                        "a stored definition cannot be used: its sagas rest until this is mended"
+                    );
+                    reading.broken.insert((stored.name, stored.version));
+                }
             }
         }
+        reading.begun = Some(begun);
         Ok(())
     }
 

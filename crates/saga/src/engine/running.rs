@@ -1,5 +1,6 @@
 //! One saga in memory: the machine with what it needs from outside, and who waits for it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,8 @@ use steadfast_core::{SagaId, Timestamp};
 use tokio::sync::{Notify, oneshot};
 
 use super::registry::Loaded;
+use super::tenure::Tenure;
+use super::watch::Told;
 use crate::definition::{self, Context};
 use crate::journal::Appended;
 use crate::machine::{Conditions, Outputs, Saga, Status};
@@ -32,14 +35,19 @@ pub(super) struct Baggage {
 pub(super) struct Running {
     pub(super) id: SagaId,
     pub(super) id_text: String,
+    /// Whose lane its entries are written in, in which epoch.
+    pub(super) tenure: Arc<Tenure>,
     pub(super) loaded: Arc<Loaded>,
     pub(super) input: Value,
     pub(super) baggage: Baggage,
     pub(super) started_at: Timestamp,
     /// When it wakes next, for the sweep; 0 for never.
     pub(super) wake: AtomicI64,
+    /// It is written into the queue: it leaves memory with the commit of its start.
+    pub(super) queued: bool,
     /// Whether its end is durable.
     pub(super) ended: AtomicBool,
+    /// Its end is durable, or it has left memory without one.
     pub(super) end: Notify,
     inner: Mutex<Inner>,
 }
@@ -54,25 +62,46 @@ pub(super) struct Inner {
     pub(super) ended_at: Option<Timestamp>,
     /// The status that the gauges count it under.
     pub(super) counted: Option<Status>,
+    /// It goes on elsewhere, or not at all: nothing that happens here changes it any more.
+    pub(super) withdrawn: bool,
+    /// It is parked and leaves memory: an act takes it up anew, with what the journal has.
+    pub(super) rests: bool,
+    /// What those who watch are told with the commits to come.
+    pub(super) told: VecDeque<Told>,
+}
+
+/// What a saga in memory is made of beside its machine.
+pub(super) struct Made {
+    pub(super) id: SagaId,
+    pub(super) tenure: Arc<Tenure>,
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) input: Value,
+    pub(super) baggage: Baggage,
+    pub(super) started_at: Timestamp,
+    pub(super) queued: bool,
 }
 
 impl Running {
-    pub(super) fn new(
-        id: SagaId,
-        loaded: Arc<Loaded>,
-        input: Value,
-        baggage: Baggage,
-        started_at: Timestamp,
-        saga: Saga,
-    ) -> Self {
-        let inner = Inner { saga, armed: None, starting: Vec::new(), ended_at: None, counted: None };
+    pub(super) fn new(made: Made, saga: Saga) -> Self {
+        let inner = Inner {
+            saga,
+            armed: None,
+            starting: Vec::new(),
+            ended_at: None,
+            counted: None,
+            withdrawn: false,
+            rests: false,
+            told: VecDeque::new(),
+        };
         Self {
-            id,
-            id_text: id.to_string(),
-            loaded,
-            input,
-            baggage,
-            started_at,
+            id: made.id,
+            id_text: made.id.to_string(),
+            tenure: made.tenure,
+            loaded: made.loaded,
+            input: made.input,
+            baggage: made.baggage,
+            started_at: made.started_at,
+            queued: made.queued,
             wake: AtomicI64::new(0),
             ended: AtomicBool::new(false),
             end: Notify::new(),
@@ -90,6 +119,24 @@ impl Running {
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Where it stands, as far as it may be reported: an end that is not durable is none.
+    pub(super) fn reported(&self) -> Status {
+        let inner = self.lock();
+        let status = inner.saga.status();
+        match status {
+            Status::Completed if !self.has_ended() => Status::Running,
+            Status::Compensated if !self.has_ended() => Status::Compensating,
+            Status::Failed if !self.has_ended() && inner.ended_at.is_none() => {
+                if inner.saga.cause().is_some() {
+                    Status::Compensating
+                } else {
+                    Status::Running
+                }
+            }
+            status => status,
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! engine's keyring. Both are bound to the saga, a value also to its path. The key stands apart, so that erasing it shreds
 //! the values wherever their copies are.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use steadfast_core::SagaId;
 use steadfast_core::sealing::{self, KEY_LEN, Keyring, RANDOM_LEN};
@@ -12,8 +14,9 @@ use crate::Error;
 const KID: &str = "saga";
 
 /// An input as it is stored.
-pub(super) struct Sealed {
-    pub(super) input: Value,
+pub(super) struct Sealed<'a> {
+    /// The input itself, where nothing in it is sensitive.
+    pub(super) input: Cow<'a, Value>,
     /// Which paths are sealed, in the order in which that was done.
     pub(super) paths: Vec<String>,
     /// The saga's key, sealed; `None` where the input has nothing sensitive.
@@ -32,16 +35,22 @@ pub(super) enum Fault {
 }
 
 /// Seals what stands at the sensitive paths.
-pub(super) fn seal(keyring: &Keyring, id: SagaId, input: &Value, sensitive: &[String]) -> Result<Sealed, Error> {
-    let mut sealed = Sealed { input: input.clone(), paths: Vec::new(), key: None };
+pub(super) fn seal<'a>(
+    keyring: &Keyring,
+    id: SagaId,
+    input: &'a Value,
+    sensitive: &[String],
+) -> Result<Sealed<'a>, Error> {
+    let mut sealed = Sealed { input: Cow::Borrowed(input), paths: Vec::new(), key: None };
     if sensitive.iter().all(|path| input.pointer(path).is_none()) {
         return Ok(sealed);
     }
+    let public = sealed.input.to_mut();
     let key: [u8; KEY_LEN] = random()?;
     let own = Keyring::new(KID, key);
     for path in sensitive {
         // A path below one that is sealed already leads nowhere any more, and is sealed with it.
-        let Some(value) = sealed.input.pointer_mut(path) else { continue };
+        let Some(value) = public.pointer_mut(path) else { continue };
         let text = serde_json::to_vec(value).map_err(|error| Error::Corrupt(error.to_string()))?;
         *value =
             Value::String(own.seal(&text, &place(id, path), random::<RANDOM_LEN>()?).map_err(|error| failed(&error))?);
@@ -122,8 +131,8 @@ mod tests {
         paths.iter().map(|path| (*path).to_owned()).collect()
     }
 
-    fn opened(sealed: &Sealed, of: &str) -> Result<Value, Fault> {
-        let mut input = sealed.input.clone();
+    fn opened(sealed: &Sealed<'_>, of: &str) -> Result<Value, Fault> {
+        let mut input = sealed.input.clone().into_owned();
         open(&ring(), id(of), &mut input, &sealed.paths, sealed.key.as_deref()).map(|()| input)
     }
 
@@ -156,8 +165,10 @@ mod tests {
     #[test]
     fn an_input_with_nothing_sensitive_has_no_key() {
         for sensitive in [paths(&[]), paths(&["/card"])] {
-            let sealed = seal(&ring(), id("1"), &json!({"no": 1}), &sensitive).unwrap();
+            let input = json!({"no": 1});
+            let sealed = seal(&ring(), id("1"), &input, &sensitive).unwrap();
             assert_eq!((sealed.key.is_some(), sealed.paths.len()), (false, 0));
+            assert!(matches!(sealed.input, Cow::Borrowed(_)), "it is not copied");
             assert_eq!(opened(&sealed, "1").unwrap(), json!({"no": 1}));
         }
     }
@@ -169,10 +180,16 @@ mod tests {
         let sealed = seal(&ring(), id("1"), &input, &sensitive).unwrap();
         let stranger = seal(&ring(), id("2"), &input, &sensitive).unwrap();
         let fault = |of: &str, input: Value, key: Option<String>| {
-            opened(&Sealed { input, paths: sensitive.clone(), key }, of).unwrap_err().to_string()
+            opened(&Sealed { input: Cow::Owned(input), paths: sensitive.clone(), key }, of).unwrap_err().to_string()
         };
-        assert!(fault("2", sealed.input.clone(), sealed.key.clone()).contains("the key"), "another saga's key");
-        assert!(fault("1", stranger.input.clone(), sealed.key.clone()).contains("/other"), "another saga's values");
+        assert!(
+            fault("2", sealed.input.clone().into_owned(), sealed.key.clone()).contains("the key"),
+            "another saga's key"
+        );
+        assert!(
+            fault("1", stranger.input.clone().into_owned(), sealed.key.clone()).contains("/other"),
+            "another saga's values"
+        );
         let swapped = json!({"card": sealed.input["other"], "other": sealed.input["card"]});
         assert!(fault("1", swapped, sealed.key.clone()).contains("/other"), "another path's value");
         for put in [json!({"card": "plain", "other": 1}), json!({"card": "x"})] {

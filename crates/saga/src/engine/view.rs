@@ -134,10 +134,11 @@ impl Core {
         let corrupt = |what: &str| Error::Corrupt(format!("saga {id}: {what}"));
         let histories = self.journal.histories(std::slice::from_ref(&row)).await?;
         let history = histories.into_iter().next().flatten().ok_or_else(|| corrupt("its history is missing"))?;
-        let loaded = self
-            .registry
-            .find(&row.definition, Some(row.version))
-            .ok_or_else(|| corrupt("its definition is missing"))?;
+        let find = || self.registry.find(&row.definition, Some(row.version));
+        if find().is_none() {
+            self.registry.load(&*self.journal, &self.participants).await?;
+        }
+        let loaded = find().ok_or_else(|| corrupt("its definition is missing"))?;
         let baggage: Baggage = serde_json::from_str(&history.context).map_err(|_| corrupt("its context"))?;
         let mut input: Value = serde_json::from_str(&history.input).map_err(|_| corrupt("its input"))?;
         let sensitive = &loaded.definition.input.sensitive;

@@ -9,9 +9,12 @@
 //! | the acknowledgement is lost | the same batch is appended again with `again`: rows that stand are left as they are |
 //! | another process has taken the lane | nothing is written, the answer is [`Error::Fenced`] |
 //! | a start whose id is known | costs that saga only: its answer is [`Appended::Known`] |
+//! | a saga that another lane has claimed or adopted, or that another has written since it rests | costs that saga only: its answer is [`Appended::Elsewhere`] |
+//! | a row that is not the saga's next one | nothing of the batch is written, the answer is an error that is no transient one |
 //! | events cannot be appended | nothing of the batch is written |
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use steadfast_core::{NewEvent, SagaId, Timestamp};
@@ -21,11 +24,20 @@ use crate::machine::Status;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+mod line;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
+pub use line::LINE;
 pub use memory::Memory;
-pub use sqlite::{LINE, Sqlite};
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
+pub use sqlite::Sqlite;
+
+/// The lane of nobody: sagas that wait in the queue until a node claims them.
+pub const QUEUE: i64 = 0;
 
 /// The right to write: a lane and the epoch in which it was taken. The epoch is the fencing token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +86,8 @@ pub struct NewSaga {
     pub context: String,
     /// The key of what is sealed in the input, itself sealed; kept apart from the rest, so that it can be erased.
     pub key: Option<String>,
+    /// Whether it goes to the [`QUEUE`] instead of the writer's lane: any node may claim it.
+    pub queued: bool,
 }
 
 /// Whose entries are appended.
@@ -147,6 +161,72 @@ pub enum Appended {
     Known,
     /// The entries stand.
     Written,
+    /// The saga is not the writer's: it is in another lane or in the queue, or there is none, or it rests (settled or
+    /// parked) and another has written it since. Nothing of this row was written.
+    Elsewhere,
+}
+
+/// How a lane is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Hold<'a> {
+    /// Who holds it: unique for each start of a process.
+    pub node: &'a str,
+    /// How long it is held without being renewed. Counted by the clock of the journal's database.
+    pub lease: Duration,
+    /// The caller's present moment, for a journal without a clock of its own.
+    pub now: Timestamp,
+}
+
+/// What a node asks of the journal at each of its ticks, in one statement.
+#[derive(Clone, Copy, Debug)]
+pub struct Attend<'a> {
+    /// As whom.
+    pub hold: Hold<'a>,
+    /// The lanes that it holds.
+    pub lanes: &'a [Lane],
+    /// Whether their leases are renewed this time.
+    pub renew: bool,
+    /// Whether it stands for election: where nobody else elects, the journal does.
+    pub stand: bool,
+}
+
+/// What a node hears at its tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attendance {
+    /// The lanes of the node that still are its own; one that is missing was taken over.
+    pub held: Vec<i64>,
+    /// Lanes of other nodes whose lease has ended or was given up, that hold unsettled sagas.
+    pub lapsed: Vec<Lapsed>,
+    /// What other nodes want done to sagas of this node's lanes, oldest first; they stay until they are answered.
+    pub commands: Vec<Command>,
+    /// Sagas that wait in the [`QUEUE`]; counted up to a bound.
+    pub queued: u32,
+    /// Grows with each upload of a definition.
+    pub definitions: i64,
+    /// Whether the journal has elected this node.
+    pub leader: bool,
+}
+
+/// A lane that nobody holds any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lapsed {
+    /// Its number and the epoch to compare with.
+    pub lane: Lane,
+    /// For how long.
+    pub since: Duration,
+    /// Whether its owner gave it up: it may be taken at once by anybody.
+    pub released: bool,
+}
+
+/// Something to be done to a saga by its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Its number.
+    pub no: i64,
+    /// The saga.
+    pub saga: SagaId,
+    /// What, as a JSON text; only the engine reads it.
+    pub text: String,
 }
 
 /// A saga as it stands in the journal, without its payload.
@@ -257,10 +337,57 @@ pub enum Erased {
 /// Where sagas are kept. Only the lane's owner appends; everybody reads.
 #[async_trait]
 pub trait Journal: Debug + Send + Sync {
-    /// Takes a lane: whoever held it writes nothing more. The epoch grows and is never below the clock.
-    async fn take_lane(&self, lane: i64, now: Timestamp) -> Result<Lane, Error>;
+    /// Takes a lane for a node that has none: one that was given up and holds nothing, or a new one. Its epoch grows and is
+    /// never below the clock. A journal that only one process can open has one lane: whoever held it writes nothing more.
+    /// Read [`unsettled`](Self::unsettled) afterwards in any case: a former owner may have put a saga into the lane while it
+    /// was being taken.
+    async fn take_lane(&self, hold: Hold<'_>) -> Result<Lane, Error>;
 
-    /// One commit. The answers stand in the order of the rows.
+    /// Takes a lapsed lane, if it is still as it was seen: its epoch is the same and its lease has ended. A compare-and-set,
+    /// safe for anyone at any time. What the former owner appends afterwards is refused; what it appended before is seen by
+    /// every statement begun after this one has returned.
+    async fn take_over(&self, seen: Lane, hold: Hold<'_>) -> Result<Option<Lane>, Error>;
+
+    /// Renews, and hears what has happened. One statement.
+    async fn attend(&self, attend: Attend<'_>) -> Result<Attendance, Error>;
+
+    /// Gives lanes up: their leases end now, and the other nodes are woken.
+    async fn release(&self, lanes: &[Lane]) -> Result<(), Error>;
+
+    /// Moves up to `limit` sagas from the [`QUEUE`] into the lane, oldest first, passing over those that another node is
+    /// claiming. Nothing where the lane is lost.
+    async fn claim(&self, lane: Lane, limit: u32) -> Result<Vec<Row>, Error>;
+
+    /// Moves one saga into the lane for an operator's act: one that is parked, or one in the [`QUEUE`]. `None` where it is
+    /// neither, or there is no such saga, or the lane is lost. Its former lane's appends are refused from here on. A parked
+    /// one stays parked, and may be adopted again by others, until a row of this lane says otherwise.
+    async fn adopt(&self, lane: Lane, id: SagaId) -> Result<Option<Row>, Error>;
+
+    /// Leaves a command to the owner of the saga, and wakes it. Answers the command's number. Where the saga rests, the last
+    /// owner hears it; where it is in no lane at all, everybody does, and the first answer stands.
+    async fn send_command(&self, id: SagaId, text: &str, now: Timestamp) -> Result<i64, Error>;
+
+    /// Answers a command with a JSON text; the first answer stands.
+    async fn answer_command(&self, no: i64, answer: &str) -> Result<(), Error>;
+
+    /// The answer to a command. Once it was heard, or given up, `forget_command` removes it.
+    async fn command_answer(&self, no: i64) -> Result<Option<String>, Error>;
+
+    /// Removes a command, answered or not: nobody waits for it any more.
+    async fn forget_command(&self, no: i64) -> Result<(), Error>;
+
+    /// Completes when another node has said that there may be something to hear at once: a lane given up, a command, a saga
+    /// in the queue. Only a hint: it may be lost, and it may come for nothing. Never completes where nobody else writes.
+    async fn hinted(&self);
+
+    /// Where these sagas stand, in their order; `None` where there is no such saga. One statement.
+    async fn standings(&self, ids: &[SagaId]) -> Result<Vec<Option<Head>>, Error>;
+
+    /// What must be done from time to time by one node: partitions made ahead, for one.
+    async fn tend(&self, now: Timestamp) -> Result<(), Error>;
+
+    /// One commit. The answers stand in the order of the rows. Dropped before it has answered, its outcome is unknown, as
+    /// after a lost acknowledgement: the same batch is to be appended with `again`.
     async fn append(&self, batch: &Batch) -> Result<Vec<Appended>, Error>;
 
     /// A page of a lane's sagas that are neither settled nor parked, by number, behind `after`.
@@ -269,7 +396,8 @@ pub trait Journal: Debug + Send + Sync {
     /// The histories of these sagas, in their order; `None` where a payload or the journal is missing.
     async fn histories(&self, rows: &[Row]) -> Result<Vec<Option<History>>, Error>;
 
-    /// Erases the key of a saga that is settled or parked, for good: no copy of it stays in the journal's files.
+    /// Erases the key of a saga that is settled or parked, for good: no copy of it stays in the journal's own files. A
+    /// database server's log and its backups keep theirs, sealed, for as long as they are kept.
     async fn erase_key(&self, id: SagaId) -> Result<Erased, Error>;
 
     /// One saga.

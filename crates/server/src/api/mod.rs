@@ -6,15 +6,20 @@
 //! | `GET /v1/sagas` | `saga.read` | a page, newest first; filters `status`, `definition`, `business_key`, `before`, `limit` |
 //! | `GET /v1/sagas/{id}` | `saga.read`, or whoever began it | one saga with its steps and its audit log |
 //! | `POST /v1/sagas/{id}/{act}` | `saga.operate` | `cancel`, `hold`, `release`, `retry`, `skip`, `resolve` |
+//! | `GET /v1/sagas/{id}/events` | as `GET /v1/sagas/{id}` | its audit log, then each change as it becomes durable |
+//! | `GET /v1/events` | `saga.read` | the changes of this node's sagas; filter `definition` |
 //! | `POST /v1/definitions` | `saga.define` | uploads a definition |
+//! | `GET /v1/definitions` | `saga.read` or `saga.define` | all versions, newest first; filter `name` |
+//! | `GET /v1/definitions/{name}/{version}` | the same | one version with its text and schema |
 
 mod definitions;
+mod events;
 mod operate;
 mod sagas;
 
-use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use steadfast_core::{Principal, Problem, problem};
 use steadfast_host::auth::{Verifier, authenticate};
 use steadfast_host::problem::Reply;
@@ -24,10 +29,14 @@ use steadfast_saga::engine::Engine;
 /// The routes, behind authentication.
 pub(crate) fn router(engine: Engine, verifier: Verifier) -> Router {
     Router::new()
-        .route("/v1/definitions", post(definitions::upload))
+        .route("/v1/definitions", post(definitions::upload).get(definitions::list))
+        .route("/v1/definitions/{name}/{version}", get(definitions::show))
+        .route("/v1/events", get(events::of_all))
         .route("/v1/sagas", get(sagas::list))
         .route("/v1/sagas/{name}", post(sagas::start).get(sagas::show))
+        .route("/v1/sagas/{name}/events", get(events::of_one))
         .route("/v1/sagas/{name}/{act}", post(operate::operate))
+        .layer(Extension(events::Streams::default()))
         .with_state(engine)
         .layer(from_fn_with_state(verifier, authenticate))
         .layer(from_fn(trace::request))

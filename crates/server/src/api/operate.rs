@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use steadfast_core::{Principal, Problem, problem};
 use steadfast_host::json::Json;
@@ -15,13 +15,13 @@ use super::{need, reply};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
-    /// Why; stands in the audit log.
+    /// Why; stands in the journal.
     reason: String,
     /// For `skip` and `resolve`.
     #[serde(default)]
     step: Option<String>,
-    /// For `skip`: take the step as done with this output; without it the step is voided.
-    #[serde(default)]
+    /// For `skip`: take the step as done with this output, which may be null; without it the step is voided.
+    #[serde(default, deserialize_with = "given")]
     assume_done: Option<Value>,
 }
 
@@ -47,7 +47,21 @@ pub(super) async fn operate(
     Ok(axum::Json(Done { saga_id: id.to_string(), status: done.status.as_str(), changed: done.changed }))
 }
 
+/// A null that is written out is an output too: read as an absence it would void the step instead.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
 fn operation(act: &str, request: Request) -> Result<Operation, Problem> {
+    let stray = match act {
+        "skip" => None,
+        "resolve" => request.assume_done.as_ref().map(|_| "assume_done"),
+        _ => request.step.as_ref().map(|_| "step").or(request.assume_done.as_ref().map(|_| "assume_done")),
+    };
+    if let Some(field) = stray {
+        let detail = format!("`{field}` says nothing to {act:?}, which does not take it: leave it out");
+        return Err(problem::INVALID.with(detail));
+    }
     let step = |step: Option<String>| {
         step.ok_or_else(|| problem::INVALID.with("`step` is missing: name the step that is to be skipped"))
     };

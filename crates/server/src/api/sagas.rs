@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::{HeaderMap, HeaderName, LOCATION};
+use axum::response::AppendHeaders;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use steadfast_core::{Principal, SagaId, Timestamp, header as ours, problem};
@@ -18,8 +19,8 @@ use steadfast_saga::machine::Status;
 
 use super::{need, reply};
 
-/// The longest that a request may wait for a saga.
-const WAIT_MAX: Duration = Duration::from_secs(30);
+/// The longest that a request may wait for a saga: less than the 30 s in which a server has to begin its answer.
+const WAIT_MAX: Duration = Duration::from_secs(25);
 const PAGE: u32 = 50;
 const PAGE_MAX: u32 = 500;
 
@@ -42,7 +43,9 @@ pub(super) struct Started {
     cause: Option<String>,
 }
 
-type Answer = (StatusCode, [(HeaderName, String); 1], axum::Json<Started>);
+type Answer = (StatusCode, AppendHeaders<Vec<(HeaderName, String)>>, axum::Json<Started>);
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 pub(super) async fn start(
     State(engine): State<Engine>,
@@ -65,7 +68,11 @@ pub(super) async fn start(
     let started =
         Started { saga_id: accepted.id.to_string(), status: status.as_str(), existing: accepted.existing, cause };
     let code = if rests { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((code, [(LOCATION, format!("/v1/sagas/{}", accepted.id))], axum::Json(started)))
+    let mut more = vec![(LOCATION, format!("/v1/sagas/{}", accepted.id))];
+    if let Some(limit) = wait {
+        more.push((PREFERENCE_APPLIED, format!("wait={}", limit.as_secs())));
+    }
+    Ok((code, AppendHeaders(more), axum::Json(started)))
 }
 
 async fn cause(engine: &Engine, id: SagaId) -> Result<Option<String>, Reply> {
@@ -77,14 +84,18 @@ pub(super) async fn show(
     Path(id): Path<String>,
     Extension(principal): Extension<Principal>,
 ) -> Result<axum::Json<View>, Reply> {
-    let id = parse_id(&id)?;
+    Ok(axum::Json(of(&engine, parse_id(&id)?, &principal).await?))
+}
+
+/// A saga, for whoever began it or may see all.
+pub(super) async fn of(engine: &Engine, id: SagaId, principal: &Principal) -> Result<View, Reply> {
     let absent = || Reply::from(problem::NOT_FOUND.with(format!("there is no saga {id}")));
     let view = engine.show(id).await.map_err(|error| reply(&error))?.ok_or_else(absent)?;
     // A stranger's saga is simply absent.
     if view.context.user_id != principal.subject() && !principal.may("saga.read") {
         return Err(absent());
     }
-    Ok(axum::Json(view))
+    Ok(view)
 }
 
 #[derive(Debug, Deserialize)]
@@ -137,7 +148,7 @@ pub(super) fn parse_id(text: &str) -> Result<SagaId, Reply> {
 }
 
 /// A header as text.
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Reply> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Reply> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), next) = (values.next(), values.next()) else { return Ok(None) };
     match (value.to_str(), next) {

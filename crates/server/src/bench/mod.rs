@@ -1,4 +1,5 @@
 //! Measurements beside their limits, in one run on one machine.
 
 pub(crate) mod saga;
+mod store;
 mod usage;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::Row as _;
 use steadfast_core::Clock;
-use steadfast_db::{Db, Line, Migration};
+use steadfast_db::Db;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -22,20 +22,10 @@ use crate::record::{Owner, Record, RecordId};
 
 pub(crate) use row::{read, write};
 
-/// The table of both forms, leased and transactional.
-pub const LINE: Line = Line {
-    name: "idempotency",
-    sqlite: &[Migration {
-        version: 1,
-        name: "record",
-        sql: include_str!("../../../migrations/sqlite/0001_record.sql"),
-    }],
-};
-
 /// How many steps may wait for the writer.
 const QUEUE: usize = 4096;
 
-/// A store in a SQLite database that [`LINE`] has been applied to.
+/// A store in a SQLite database that [`LINE`](crate::LINE) has been applied to.
 #[derive(Debug)]
 pub struct Sqlite {
     db: Db,

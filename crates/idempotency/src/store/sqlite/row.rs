@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{Executor, Row as _};
 use steadfast_core::Timestamp;
@@ -11,6 +11,7 @@ use steadfast_db::tx::Tx;
 
 use crate::decision::Change;
 use crate::record::{Owner, Phase, Record, RecordId, State};
+use crate::store::headers;
 use crate::{Answer, Error, Fingerprint};
 
 const PENDING: i64 = 0;
@@ -72,7 +73,7 @@ pub(super) async fn complete(
         .bind(now.as_millis())
         .bind(expires_at.as_millis())
         .bind(answer.status.as_u16())
-        .bind(encode_headers(answer))
+        .bind(headers::encode(answer))
         .bind(answer.body.as_deref())
         .execute(&mut **tx)
         .await
@@ -104,7 +105,7 @@ fn bind<'q>(query: Query<'q>, id: RecordId, record: &'q Record) -> Query<'q> {
         .bind(record.unsure)
         .bind(record.claimed_at.as_millis())
         .bind(answer.map(|answer| answer.status.as_u16()))
-        .bind(answer.map(|answer| encode_headers(answer)))
+        .bind(answer.map(|answer| headers::encode(answer)))
         .bind(answer.and_then(|answer| answer.body.as_deref()))
 }
 
@@ -119,9 +120,9 @@ pub(super) fn decode(row: &SqliteRow) -> Result<(RecordId, Record), Error> {
         UNKNOWN => State::Unknown { since },
         DONE | TOMBSTONE => {
             let status = get::<Option<u16>>(row, 13)?.and_then(|status| StatusCode::from_u16(status).ok());
-            let headers = decode_headers(get::<Option<&[u8]>>(row, 14)?.unwrap_or_default());
+            let block = headers::decode(get::<Option<&[u8]>>(row, 14)?.unwrap_or_default());
             State::Done(Arc::new(Answer {
-                headers: headers.ok_or_else(|| corrupt("its headers are none"))?,
+                headers: block.ok_or_else(|| corrupt("its headers are none"))?,
                 body: get::<Option<&[u8]>>(row, 15)?.map(Bytes::copy_from_slice),
                 ..Answer::new(status.ok_or_else(|| corrupt("its status is none"))?)
             }))
@@ -147,46 +148,4 @@ pub(super) fn decode(row: &SqliteRow) -> Result<(RecordId, Record), Error> {
 
 fn get<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(row: &'r SqliteRow, column: usize) -> Result<T, Error> {
     row.try_get(column).map_err(Error::sql)
-}
-
-/// Headers as HTTP/1.1 writes them: a name cannot hold a colon, and neither part a line feed.
-fn encode_headers(answer: &Answer) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in &answer.headers {
-        block.extend_from_slice(name.as_str().as_bytes());
-        block.push(b':');
-        block.extend_from_slice(value.as_bytes());
-        block.push(b'\n');
-    }
-    block
-}
-
-fn decode_headers(block: &[u8]) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    block
-        .split_inclusive(|byte| *byte == b'\n')
-        .map(|line| {
-            let line = line.strip_suffix(b"\n")?;
-            let colon = line.iter().position(|byte| *byte == b':')?;
-            Some((HeaderName::from_bytes(&line[..colon]).ok()?, HeaderValue::from_bytes(&line[colon + 1..]).ok()?))
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use http::header;
-
-    use super::*;
-
-    #[test]
-    fn headers_read_back_with_every_byte_that_a_header_may_hold() {
-        let mut answer = Answer::new(StatusCode::OK)
-            .with_header(header::LINK, HeaderValue::from_static("<a>; rel=\"x: y\""))
-            .with_header(header::LINK, HeaderValue::from_static(""));
-        answer = answer.with_header(header::ETAG, HeaderValue::from_bytes(b"\"\xff\t\"").unwrap());
-        assert_eq!(decode_headers(&encode_headers(&answer)).unwrap(), answer.headers);
-        assert_eq!(decode_headers(b""), Some(Vec::new()));
-        assert_eq!(decode_headers(b"no colon\n"), None);
-        assert_eq!(decode_headers(b"cut: off"), None);
-    }
 }

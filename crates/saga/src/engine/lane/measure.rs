@@ -15,9 +15,11 @@ use tokio::time::Instant;
 
 use super::{Bounds, Committed, Lane, Listener, Part, Target};
 use crate::Error;
-use crate::journal::{Head, Journal, Memory, NewSaga, Sqlite};
+use crate::journal::{Head, Hold, Journal, Memory, NewSaga, Sqlite};
 use crate::machine::{Entry, Status};
 use crate::metrics::Metrics;
+
+const HOLD: Hold<'static> = Hold { node: "measure", lease: Duration::from_hours(1), now: Timestamp::from_millis(1) };
 
 #[derive(Debug, Default)]
 struct Waiters {
@@ -77,6 +79,7 @@ async fn saga(lane: &Lane, waiters: &Waiters, id: SagaId) {
                 .to_string(),
         context: json!({"user": "till-7", "permissions": ["order.place", "payment.process"]}).to_string(),
         key: None,
+        queued: false,
     };
     let asked = |step: usize| Entry::Asked { step, op: Op::Action, at: now, knowledge: None };
     let done = |step: usize| Entry::Done {
@@ -115,7 +118,7 @@ async fn sagas_per_second() {
 }
 
 async fn measure(name: &str, journal: Arc<dyn Journal>, concurrent: u64) {
-    let owner = journal.take_lane(0, Timestamp::from_millis(1)).await.unwrap();
+    let owner = journal.take_lane(HOLD).await.unwrap();
     let waiters = Arc::new(Waiters::default());
     let listener = Arc::clone(&waiters) as _;
     let lane = Lane::open(journal, owner, Arc::new(SystemClock), Bounds::default(), listener, Metrics::new());

@@ -8,6 +8,7 @@
 //! | the journal is away | the same rows are appended again until it is back; the listener hears of both |
 //! | the acknowledgement of a commit is lost | the same |
 //! | the lane is another's | nothing more is written; the task ends |
+//! | one saga was moved to another lane | its row is not written and that is reported, the others are |
 //! | one saga's row cannot be written | that saga is left out and reported, the others of its commit are written |
 //! | the process dies | what was reported stands |
 

@@ -40,7 +40,9 @@ pub(crate) struct Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Committed {
     pub(crate) id: SagaId,
-    /// How many entries became durable by this commit; 0 where the start was [`Appended::Known`].
+    /// The number of the row in the saga's journal.
+    pub(crate) seq: i64,
+    /// How many entries became durable by this commit; 0 where nothing of the row was written.
     pub(crate) entries: u64,
     pub(crate) outcome: Appended,
 }
@@ -83,7 +85,7 @@ struct Track {
     /// Counts adoptions: what an earlier machine enqueued is not reported to a later one.
     generation: u32,
     forgotten: bool,
-    /// Nothing of it is written any more: its start was known, or a row of it cannot be written.
+    /// Nothing of it is written any more: its start was known, it is in another lane, or a row of it cannot be written.
     dead: bool,
 }
 
@@ -206,7 +208,7 @@ impl Queue {
 
     pub(super) fn take_known(&mut self) -> Vec<Committed> {
         let known = std::mem::take(&mut self.known);
-        known.into_iter().map(|id| Committed { id, entries: 0, outcome: Appended::Known }).collect()
+        known.into_iter().map(|id| Committed { id, seq: 1, entries: 0, outcome: Appended::Known }).collect()
     }
 
     pub(super) fn choose(&self, now: Instant, bounds: &Bounds) -> Choice {
@@ -232,13 +234,14 @@ impl Queue {
             track.in_flight = false;
             match outcome {
                 Appended::Started(no) => track.no = Some(no),
-                Appended::Known => self.bury(rider.id),
+                Appended::Known | Appended::Elsewhere => self.bury(rider.id),
                 Appended::Written => {}
             }
             let Some(track) = self.tracks.get(&rider.id) else { continue };
             if !track.forgotten && track.generation == rider.generation {
-                let entries = if outcome == Appended::Known { 0 } else { rider.counted };
-                report.push(Committed { id: rider.id, entries, outcome });
+                let written = matches!(outcome, Appended::Started(_) | Appended::Written);
+                let entries = if written { rider.counted } else { 0 };
+                report.push(Committed { id: rider.id, seq: rider.seq, entries, outcome });
             }
         }
         report

@@ -15,7 +15,8 @@ use super::task::{Severity, severity};
 use super::{Bounds, Committed, Lane, Listener, Part, Target};
 use crate::Error;
 use crate::journal::{
-    self, Appended, Batch, Erased, Filter, Head, History, Journal, Memory, NewSaga, Put, Row, Stored,
+    self, Appended, Attend, Attendance, Batch, Erased, Filter, Head, History, Hold, Journal, Memory, NewSaga, Put, Row,
+    Stored,
 };
 use crate::machine::{Entry, Status};
 use crate::metrics::Metrics;
@@ -57,8 +58,56 @@ fn transient() -> Error {
 
 #[async_trait]
 impl Journal for Scripted {
-    async fn take_lane(&self, lane: i64, now: Timestamp) -> Result<journal::Lane, Error> {
-        self.memory.take_lane(lane, now).await
+    async fn take_lane(&self, hold: Hold<'_>) -> Result<journal::Lane, Error> {
+        self.memory.take_lane(hold).await
+    }
+
+    async fn take_over(&self, seen: journal::Lane, hold: Hold<'_>) -> Result<Option<journal::Lane>, Error> {
+        self.memory.take_over(seen, hold).await
+    }
+
+    async fn attend(&self, attend: Attend<'_>) -> Result<Attendance, Error> {
+        self.memory.attend(attend).await
+    }
+
+    async fn release(&self, lanes: &[journal::Lane]) -> Result<(), Error> {
+        self.memory.release(lanes).await
+    }
+
+    async fn claim(&self, lane: journal::Lane, limit: u32) -> Result<Vec<Row>, Error> {
+        self.memory.claim(lane, limit).await
+    }
+
+    async fn adopt(&self, lane: journal::Lane, id: SagaId) -> Result<Option<Row>, Error> {
+        self.memory.adopt(lane, id).await
+    }
+
+    async fn send_command(&self, id: SagaId, text: &str, now: Timestamp) -> Result<i64, Error> {
+        self.memory.send_command(id, text, now).await
+    }
+
+    async fn answer_command(&self, no: i64, answer: &str) -> Result<(), Error> {
+        self.memory.answer_command(no, answer).await
+    }
+
+    async fn command_answer(&self, no: i64) -> Result<Option<String>, Error> {
+        self.memory.command_answer(no).await
+    }
+
+    async fn forget_command(&self, no: i64) -> Result<(), Error> {
+        self.memory.forget_command(no).await
+    }
+
+    async fn hinted(&self) {
+        self.memory.hinted().await;
+    }
+
+    async fn standings(&self, ids: &[SagaId]) -> Result<Vec<Option<Head>>, Error> {
+        self.memory.standings(ids).await
+    }
+
+    async fn tend(&self, now: Timestamp) -> Result<(), Error> {
+        self.memory.tend(now).await
     }
 
     async fn append(&self, batch: &Batch) -> Result<Vec<Appended>, Error> {
@@ -153,7 +202,12 @@ impl Listener for Heard {
 struct World {
     journal: Arc<Scripted>,
     heard: Arc<Heard>,
+    owner: journal::Lane,
     lane: Lane,
+}
+
+fn hold(node: &str, now: Timestamp) -> Hold<'_> {
+    Hold { node, lease: Duration::from_secs(6), now }
 }
 
 impl World {
@@ -168,11 +222,17 @@ impl World {
             appends: AtomicUsize::new(0),
             batches: Mutex::default(),
         });
-        let owner = journal.take_lane(0, NOON).await.unwrap();
+        let owner = journal.take_lane(hold("first", NOON)).await.unwrap();
         let heard = Arc::new(Heard::default());
         let clock: Arc<dyn Clock> = Arc::new(SeededClock::new(NOON));
         let lane = Lane::open(Arc::clone(&journal) as _, owner, clock, bounds, Arc::clone(&heard) as _, Metrics::new());
-        Self { journal, heard, lane }
+        Self { journal, heard, owner, lane }
+    }
+
+    /// Another process takes the lane, once its lease has ended.
+    async fn taken_over(&self) -> journal::Lane {
+        let later = NOON + Duration::from_hours(1);
+        self.journal.take_over(self.owner, hold("second", later)).await.unwrap().expect("it has lapsed")
     }
 
     /// From here on each append waits for [`pass`](Self::pass).
@@ -257,6 +317,7 @@ fn start(key: &str) -> Part {
         input: "{}".to_owned(),
         context: "{}".to_owned(),
         key: None,
+        queued: false,
     };
     let entries = vec![Entry::Started { at: NOON, admitted: true }];
     Part { id: id(key), target: Target::New(Box::new(new)), entries, head: head(), event: None, urgent: true }
@@ -343,7 +404,7 @@ async fn a_fenced_lane_stops_and_waits_for_nothing() {
     let world = World::new(PATIENT).await;
     world.lane.enqueue(start("a"));
     world.lane.flush().await;
-    world.journal.take_lane(0, NOON).await.unwrap();
+    world.taken_over().await;
     world.lane.enqueue(start("b"));
     world.lane.flush().await;
     assert_eq!(world.ground(), ["fenced"]);
@@ -352,6 +413,30 @@ async fn a_fenced_lane_stops_and_waits_for_nothing() {
     world.lane.flush().await;
     world.lane.close().await;
     assert_eq!(world.journal.find(id("b")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_saga_that_was_moved_to_another_lane_costs_its_own_row_only() {
+    let world = World::new(PATIENT).await;
+    let mut queued = start("a");
+    if let Target::New(new) = &mut queued.target {
+        new.queued = true;
+    }
+    world.lane.enqueue(queued);
+    world.lane.enqueue(start("b"));
+    world.lane.flush().await;
+    let other = world.journal.take_lane(hold("second", NOON)).await.unwrap();
+    assert_eq!(world.journal.claim(other, 10).await.unwrap().len(), 1);
+    for key in ["a", "b"] {
+        world.lane.enqueue(part(key, &["then"], true));
+    }
+    world.lane.flush().await;
+    let moved = Committed { id: id("a"), seq: 2, entries: 0, outcome: Appended::Elsewhere };
+    assert!(world.heard.commits.lock().unwrap().contains(&moved));
+    assert_eq!((world.rows(id("a")).await.len(), world.rows(id("b")).await.len()), (1, 2));
+    world.lane.enqueue(part("a", &["never"], true));
+    world.lane.flush().await;
+    assert_eq!((world.rows(id("a")).await.len(), world.ground().len()), (1, 0));
 }
 
 #[tokio::test]
@@ -388,7 +473,7 @@ async fn a_start_that_is_known_takes_what_follows_it_along() {
     world.lane.enqueue(start("a"));
     world.lane.flush().await;
     // A lane that knows nothing of it, as after a restart.
-    let owner = world.journal.take_lane(0, NOON).await.unwrap();
+    let owner = world.taken_over().await;
     let heard = Arc::new(Heard::default());
     let clock: Arc<dyn Clock> = Arc::new(SeededClock::new(NOON));
     let journal = Arc::clone(&world.journal) as _;
@@ -399,7 +484,7 @@ async fn a_start_that_is_known_takes_what_follows_it_along() {
     lane.enqueue(part("a", &["never"], true));
     world.open_gate();
     lane.flush().await;
-    let known = Committed { id: id("a"), entries: 0, outcome: Appended::Known };
+    let known = Committed { id: id("a"), seq: 1, entries: 0, outcome: Appended::Known };
     assert_eq!(*heard.commits.lock().unwrap(), [known]);
     lane.forget(id("a"));
     let row = world.journal.find(id("a")).await.unwrap().unwrap();

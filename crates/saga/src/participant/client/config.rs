@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
@@ -20,7 +21,7 @@ const CONCURRENCY_MAX: usize = 4096;
 pub struct ParticipantConfig {
     /// The name by which definitions know it.
     pub name: String,
-    /// Where it is: `http://host:port` and perhaps a path. Calls go to them in turn, and to the next where one does not
+    /// Where it is: `http://host:port` or `https://host:port`, and perhaps a path. Calls go to them in turn, and to the next where one does not
     /// take them.
     pub base_urls: Vec<String>,
     /// The key that it shares with the orchestrator.
@@ -37,6 +38,21 @@ pub struct ParticipantConfig {
     pub probe: Option<String>,
     /// Addresses (`169.254.10.1`) and networks (`fe80::/10`) that are allowed although the rules refuse them.
     pub allow: Vec<String>,
+    /// How `https` connections are secured.
+    pub tls: TlsSettings,
+}
+
+/// How connections to a participant are secured. Without any of it the certificates of this machine are trusted and none is
+/// shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsSettings {
+    /// A PEM file of the roots to trust, in place of those of this machine.
+    pub ca: Option<PathBuf>,
+    /// A PEM file with the certificate to show, and those between it and its root.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file with the key of `certificate`.
+    pub key: Option<PathBuf>,
 }
 
 /// A participant as it stands in a configuration file; its name is the table's, its key a secret that the caller brings.
@@ -63,6 +79,9 @@ pub struct Settings {
     /// As in [`ParticipantConfig::allow`].
     #[serde(default)]
     pub allow: Vec<String>,
+    /// As in [`ParticipantConfig::tls`].
+    #[serde(default)]
+    pub tls: TlsSettings,
 }
 
 impl Settings {
@@ -78,6 +97,7 @@ impl Settings {
             idempotency_ttl: self.idempotency_ttl,
             probe: self.probe,
             allow: self.allow,
+            tls: self.tls,
         }
     }
 }
@@ -112,6 +132,8 @@ pub(super) struct Base {
     /// What stands before every path; empty, or with a slash at the front and none at the end.
     pub(super) prefix: String,
     pub(super) allowance: Allowance,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<super::tls::Tls>,
 }
 
 /// The path of a probe.
@@ -143,6 +165,7 @@ impl ParticipantConfig {
             idempotency_ttl: None,
             probe: None,
             allow: Vec::new(),
+            tls: TlsSettings::default(),
         }
     }
 
@@ -165,6 +188,10 @@ impl ParticipantConfig {
         if distinct.len() != bases.len() {
             return Err(self.fault("base_urls", "one of them is there twice", "name each once"));
         }
+        if self.tls != TlsSettings::default() && self.base_urls.iter().all(|url| url.starts_with("http:")) {
+            let fault = "it is set, and no base URL is https";
+            return Err(self.fault("tls", fault, "write https:// in `base_urls`, or remove it"));
+        }
         Ok(Checked { bases, probe: self.probe()? })
     }
 
@@ -180,8 +207,9 @@ impl ParticipantConfig {
             return Err(self.fault("base_urls", "credentials in a URL", "take them out: the key authenticates calls"));
         }
         let uri: Uri = url.parse().map_err(|_| wrong("no URL", form))?;
-        match uri.scheme_str() {
-            Some("http") => {}
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") if cfg!(feature = "tls") => true,
             Some("https") => {
                 return Err(wrong(
                     "TLS, which this build does not speak,",
@@ -189,13 +217,14 @@ impl ParticipantConfig {
                 ));
             }
             _ => return Err(wrong("no scheme", form)),
-        }
+        };
         let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else { return Err(wrong("no host", form)) };
         if uri.query().is_some() || url.contains('#') {
             return Err(wrong("a query or fragment", form));
         }
         // `Uri` passes over a port that is no number.
         let port = match authority.as_str().strip_prefix(host) {
+            Some("") if secure => 443,
             Some("") => 80,
             rest => rest
                 .and_then(|rest| rest.strip_prefix(':')?.parse().ok())
@@ -209,7 +238,20 @@ impl ParticipantConfig {
         let host_header =
             HeaderValue::from_str(authority.as_str()).map_err(|_| wrong("a host that is no text", form))?;
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Base { allowance: self.allowance(&host)?, host, port, host_header, prefix })
+        Ok(Base {
+            allowance: self.allowance(&host)?,
+            host,
+            port,
+            host_header,
+            prefix,
+            #[cfg(feature = "tls")]
+            tls: secure.then(|| self.secure()).transpose()?,
+        })
+    }
+
+    #[cfg(feature = "tls")]
+    fn secure(&self) -> Result<super::tls::Tls, ConfigFault> {
+        super::tls::Tls::new(&self.tls).map_err(|(field, fault, way_out)| self.fault(field, fault, way_out))
     }
 
     fn allowance(&self, host: &str) -> Result<Allowance, ConfigFault> {

@@ -4,23 +4,20 @@
 //! another task, and a call that is dropped takes its connection with it.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::raw::RawBody;
+use super::wire::{Counted, Seen, Stream};
 
 /// The longest head of a reply.
 const HEAD_MAX: usize = 32 * 1024;
@@ -32,21 +29,23 @@ const BUFFER_MAX: usize = 64 * 1024;
 pub(super) struct Link {
     sender: SendRequest<Full<Bytes>>,
     connection: Connection<Counted, Full<Bytes>>,
-    written: Arc<AtomicU64>,
+    seen: Arc<Seen>,
     /// The connection must not be polled any more.
     ended: bool,
     /// Bytes written before the present call.
     before: u64,
     pub(super) idle_since: Instant,
+    /// How long it may wait for its next call.
+    pub(super) idle_max: Duration,
 }
 
 impl Link {
-    pub(super) async fn new(stream: TcpStream, now: Instant) -> Result<Box<Self>, hyper::Error> {
-        let written = Arc::<AtomicU64>::default();
-        let io = Counted { io: TokioIo::new(stream), written: Arc::clone(&written) };
+    pub(super) async fn new(stream: Stream, now: Instant, idle_max: Duration) -> Result<Box<Self>, hyper::Error> {
+        let seen = Arc::<Seen>::default();
+        let io = Counted::new(stream, Arc::clone(&seen));
         let (sender, connection) =
             Builder::new().max_header_size(HEAD_MAX).max_buf_size(BUFFER_MAX).handshake(io).await?;
-        Ok(Box::new(Self { sender, connection, written, ended: false, before: 0, idle_since: now }))
+        Ok(Box::new(Self { sender, connection, seen, ended: false, before: 0, idle_since: now, idle_max }))
     }
 
     /// Whether the connection can take a request: it has not been closed meanwhile, and nothing has come on it that
@@ -62,12 +61,17 @@ impl Link {
 
     /// Whether the socket has taken a byte of the present call's request. Until then it has surely not been sent.
     pub(super) fn is_sent(&self) -> bool {
-        self.written.load(Ordering::Relaxed) != self.before
+        self.seen.written() != self.before
+    }
+
+    /// What the other side speaks, where it is not HTTP/1.1.
+    pub(super) fn foreign(&self) -> Option<&'static str> {
+        self.seen.foreign()
     }
 
     /// Sends a request; gives the head of the reply.
     pub(super) async fn head(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
-        self.before = self.written.load(Ordering::Relaxed);
+        self.before = self.seen.written();
         let mut reply = pin!(self.sender.try_send_request(request));
         let (connection, ended) = (&mut self.connection, &mut self.ended);
         poll_fn(|cx| {
@@ -154,53 +158,4 @@ fn describe(error: &hyper::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// A socket that counts what it takes.
-struct Counted {
-    io: TokioIo<TcpStream>,
-    written: Arc<AtomicU64>,
-}
-
-impl Counted {
-    fn count(&self, taken: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(bytes)) = &taken {
-            self.written.fetch_add(*bytes as u64, Ordering::Relaxed);
-        }
-        taken
-    }
-}
-
-impl Read for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl Write for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let taken = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.count(taken)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let taken = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.count(taken)
-    }
 }

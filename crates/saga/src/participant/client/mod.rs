@@ -4,6 +4,11 @@
 //! redirect is followed and no proxy is read from the environment. What came of a call is told exactly
 //! ([`Raw`]): *not sent* only where the socket took no byte of the request.
 //!
+//! HTTP/2 is not spoken. What the socket has taken of *one* request can only be told where a connection carries one at a
+//! time, and that is what *not sent* rests on; of several streams in one session a GOAWAY names the last that was seen, and
+//! everything below it is in doubt again. A server that speaks nothing else is told by its first bytes and reads as
+//! misconfigured, and so is one that expects TLS.
+//!
 //! A call waits for its turn among the participant's calls (compensations first), and may be told to come back later
 //! where the participant is down or asks for it: see [`Raw::retry_after`].
 
@@ -14,6 +19,9 @@ mod link;
 mod pool;
 mod raw;
 mod request;
+#[cfg(feature = "tls")]
+mod tls;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -25,13 +33,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::protocol;
+use super::cache::{Bounds, Cache, Question};
+use super::protocol::{self, Meaning, Outcomes};
 use super::stress::{Class, Gate, Limits, Signal};
 use super::token::Key;
 use config::Probe;
 use pool::{Pool, Sent};
 
-pub use config::{ConfigFault, ParticipantConfig, Settings};
+pub use config::{ConfigFault, ParticipantConfig, Settings, TlsSettings};
 pub use raw::{Raw, RawBody, Replied};
 pub use request::Outgoing;
 
@@ -88,6 +97,7 @@ pub struct Participant {
     pools: Vec<Pool>,
     next: AtomicUsize,
     gate: Arc<Gate>,
+    cache: Cache,
 }
 
 /// How busy a participant is.
@@ -112,6 +122,7 @@ impl Participant {
             pools,
             probe: checked.probe,
             gate: Gate::new(Limits::of(config.concurrency)),
+            cache: Cache::new(Bounds::default()),
             name: config.name,
             key: config.key,
             barrier: config.barrier,
@@ -159,8 +170,37 @@ impl Participant {
             }
         };
         let raw = self.perform(&outgoing, start, deadline).await;
+        let trial = permit.is_trial();
         permit.finish(signal(&raw, &outgoing));
-        raw
+        if trial { raw.of_trial() } else { raw }
+    }
+
+    /// As [`Participant::send`], and what came of it is read; a definite answer to the same question, asked by the same user
+    /// within `ttl`, is given from memory. For reads only (`cache:`). Beside the meaning: how long to stay away, as in
+    /// [`Raw::retry_after`].
+    pub async fn read_through(
+        &self,
+        outgoing: Outgoing<'_>,
+        ttl: Duration,
+        outcomes: &Outcomes,
+    ) -> (Meaning, Option<Duration>) {
+        let body = outgoing.body.clone().unwrap_or_default();
+        let question = Question {
+            method: outgoing.method.as_str(),
+            path: outgoing.path,
+            body: &body,
+            user: outgoing.user,
+            scope: outgoing.scope,
+            outcomes,
+        };
+        let (start, limit) = (Instant::now(), outgoing.timeout);
+        let ask = async |left| {
+            let now = outgoing.now + start.elapsed();
+            let raw = self.send(Outgoing { timeout: left, now, ..outgoing.clone() }).await;
+            let meaning = protocol::read(raw.exchange(), outcomes, self.barrier, outgoing.now + start.elapsed());
+            (meaning, raw.retry_after())
+        };
+        self.cache.through(question, ttl, limit, ask).await
     }
 
     /// One after the other of the base URLs, beginning with the next in turn, until the request has left.
@@ -206,7 +246,7 @@ impl Participant {
 fn signal(raw: &Raw, outgoing: &Outgoing<'_>) -> Signal {
     match raw {
         Raw::NotSent { .. } => Signal::Unsent,
-        Raw::Cut(_) => Signal::Doubtful,
+        Raw::Cut { .. } => Signal::Doubtful,
         Raw::Unsendable(_) => Signal::Neutral,
         Raw::Replied(replied) => match replied.status.as_u16() {
             // Only these speak for the whole host; `Retry-After` on any other speaks for one saga.

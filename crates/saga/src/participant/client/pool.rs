@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderName, Request};
 use http_body_util::Full;
 use tokio::time::{Instant, timeout_at};
 
@@ -18,9 +18,14 @@ use super::link::Link;
 use super::raw::{Raw, RawBody, Replied};
 use super::request::Draft;
 
-/// How long a connection may wait for its next call. Servers close theirs after 5 s (Node) to 75 s (nginx); one that
-/// was closed is seen when it is taken.
+/// How long a connection may wait for its next call, unless its server says that it closes it earlier. Servers close theirs
+/// after 5 s (Node) to 75 s (nginx); one that was closed is seen when it is taken.
 const IDLE_MAX: Duration = Duration::from_secs(50);
+
+/// A connection is left alone for so long before its server closes it: a call that crosses the close on the way is in doubt.
+const IDLE_MARGIN: Duration = Duration::from_secs(1);
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// How long a base URL that could not be connected to is asked last.
 const AWAY: Duration = Duration::from_secs(1);
@@ -94,7 +99,7 @@ impl Pool {
                 return Sent::Not(reason);
             }
         };
-        match Link::new(stream, Instant::now()).await {
+        match Link::new(stream, Instant::now(), IDLE_MAX).await {
             Ok(link) => self.exchange(link, request, deadline).await,
             Err(error) => Sent::Not(error.to_string()),
         }
@@ -108,17 +113,21 @@ impl Pool {
         };
         let (parts, body) = reply.into_parts();
         let body = timeout_at(deadline, link.body(body, BODY_MAX)).await.unwrap_or(RawBody::Cut);
+        let replied = Replied { status: parts.status, headers: parts.headers, body, trial: false };
+        if let Some(lifetime) = replied.header(&KEEP_ALIVE).and_then(lifetime) {
+            link.idle_max = IDLE_MAX.min(lifetime.saturating_sub(IDLE_MARGIN));
+        }
         // Only after a whole reply is it known where the next one begins.
-        if matches!(body, RawBody::Whole(_)) && link.is_free().await {
+        if matches!(replied.body, RawBody::Whole(_)) && !link.idle_max.is_zero() && link.is_free().await {
             self.put(link);
         }
-        Sent::Raw(Raw::Replied(Replied { status: parts.status, headers: parts.headers, body }))
+        Sent::Raw(Raw::Replied(replied))
     }
 
     async fn take(&self) -> Option<Box<Link>> {
         loop {
             let mut link = self.idle_links().pop_back()?;
-            if link.idle_since.elapsed() < IDLE_MAX && link.is_free().await {
+            if link.idle_since.elapsed() < link.idle_max && link.is_free().await {
                 return Some(link);
             }
         }
@@ -130,7 +139,7 @@ impl Pool {
         let mut old = None;
         let mut idle = self.idle_links();
         idle.push_back(link);
-        if idle.len() > self.most || idle.front().is_some_and(|front| now - front.idle_since >= IDLE_MAX) {
+        if idle.len() > self.most || idle.front().is_some_and(|front| now - front.idle_since >= front.idle_max) {
             old = idle.pop_front();
         }
         drop(idle);
@@ -141,7 +150,22 @@ impl Pool {
 
 /// A call without a reply: sent or not is a matter of what the socket has taken.
 fn unanswered(link: &Link, reason: String) -> Sent {
-    if link.is_sent() { Sent::Raw(Raw::Cut(reason)) } else { Sent::Not(reason) }
+    if let Some(tongue) = link.foreign() {
+        // Nothing that speaks this has read the request as one.
+        return Sent::Raw(Raw::unsendable(&format!(
+            "the participant speaks {tongue} at this address and calls are made in HTTP/1.1: correct `base_urls`"
+        )));
+    }
+    if link.is_sent() { Sent::Raw(Raw::cut(reason)) } else { Sent::Not(reason) }
+}
+
+/// The `timeout` of a `Keep-Alive` header.
+fn lifetime(header: &str) -> Option<Duration> {
+    let seconds = header.split(',').find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().parse().ok()).flatten()
+    })?;
+    Some(Duration::from_secs(seconds))
 }
 
 fn millis(duration: Duration) -> u64 {

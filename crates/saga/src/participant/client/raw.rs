@@ -24,7 +24,12 @@ pub enum Raw {
         retry_after: Option<Duration>,
     },
     /// The request may have arrived; no head of a reply came.
-    Cut(String),
+    Cut {
+        /// Why.
+        reason: String,
+        /// As in [`Replied::trial`].
+        trial: bool,
+    },
     /// The head of a reply came.
     Replied(Replied),
     /// No request could be made of what was to be sent: the definition or the configuration is at fault. Holds a
@@ -41,6 +46,8 @@ pub struct Replied {
     pub headers: HeaderMap,
     /// The body.
     pub body: RawBody,
+    /// The call was let through to see whether a participant that is taken for down still is: it costs no attempt.
+    pub trial: bool,
 }
 
 /// The body of a reply, as far as it came.
@@ -69,6 +76,11 @@ impl Replied {
         })
     }
 
+    /// One that is no text, or there twice, is none that we read.
+    fn encoding(&self) -> Option<&str> {
+        self.single(&header::CONTENT_ENCODING).map(|text| text.unwrap_or_else(|fault| fault))
+    }
+
     /// What contradicts itself must not be passed over in favour of the status: it reads as no outcome that there is.
     fn outcome(&self) -> Option<&str> {
         self.single(&SAGA_OUTCOME).map(|text| text.unwrap_or_else(|fault| fault))
@@ -82,11 +94,23 @@ impl Raw {
         )
     }
 
+    pub(super) const fn cut(reason: String) -> Self {
+        Self::Cut { reason, trial: false }
+    }
+
+    /// Says that the call was a trial, where it left.
+    pub(super) fn of_trial(mut self) -> Self {
+        if let Self::Cut { trial, .. } | Self::Replied(Replied { trial, .. }) = &mut self {
+            *trial = true;
+        }
+        self
+    }
+
     /// In the words of the protocol, which knows what it means. What is unsendable reads as misconfigured.
     pub fn exchange(&self) -> Exchange<'_> {
         match self {
             Self::NotSent { reason, .. } => Exchange::NotSent(reason),
-            Self::Cut(reason) => Exchange::Cut(reason),
+            Self::Cut { reason, trial } => Exchange::Cut { reason, trial: *trial },
             // No participant answers with status 0, so this stays apart from anything that came over the wire.
             Self::Unsendable(problem) => Exchange::Replied(Reply {
                 content_type: Some(problem::CONTENT_TYPE),
@@ -98,6 +122,7 @@ impl Raw {
                 outcome: replied.outcome(),
                 retry_after: replied.header(&header::RETRY_AFTER),
                 content_type: replied.header(&header::CONTENT_TYPE),
+                content_encoding: replied.encoding(),
                 saga_async: replied.header(&SAGA_ASYNC),
                 replayed: replied.header(&REPLAYED),
                 body: match &replied.body {
@@ -105,6 +130,7 @@ impl Raw {
                     RawBody::Cut => Body::Cut,
                     RawBody::TooLarge => Body::TooLarge,
                 },
+                trial: replied.trial,
             }),
         }
     }

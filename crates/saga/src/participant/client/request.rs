@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
@@ -27,6 +27,8 @@ const SAGA_ACTION: HeaderName = HeaderName::from_static(header::SAGA_ACTION);
 const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
+/// Without it a server or a proxy may take every encoding for welcome (RFC 9110, section 12.5.3).
+const PLAIN: HeaderValue = HeaderValue::from_static("identity");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A call to a participant.
@@ -116,7 +118,7 @@ impl Draft<'_> {
         let op = call.key.op.as_str().len() + 1;
         let step = key - op - call.key.step.len();
 
-        let mut headers = HeaderMap::with_capacity(12);
+        let mut headers = HeaderMap::with_capacity(13);
         headers.insert(HOST, base.host_header.clone());
         headers.insert(AUTHORIZATION, self.bearer(&text[..key])?);
         headers.insert(IDEMPOTENCY_KEY, value(text.slice(..key))?);
@@ -133,6 +135,7 @@ impl Draft<'_> {
             headers.insert(TRACEPARENT, traceparent);
         }
         headers.insert(ACCEPT, ACCEPTED);
+        headers.insert(ACCEPT_ENCODING, PLAIN);
         if self.body.is_some() {
             headers.insert(CONTENT_TYPE, JSON);
         }

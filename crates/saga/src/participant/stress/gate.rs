@@ -52,6 +52,7 @@ struct Slot(Option<Arc<Gate>>);
 pub(crate) struct Permit {
     slot: Slot,
     call: u64,
+    trial: bool,
 }
 
 impl Gate {
@@ -101,7 +102,8 @@ impl Gate {
     fn admit(&self, slot: Slot, class: Class, call: u64, now: Instant) -> Result<Permit, Pause> {
         let admission = self.lock().state.admit(self.since(now), class, call, fastrand::u64(..));
         match admission {
-            Admission::Go => Ok(Permit { slot, call }),
+            Admission::Go => Ok(Permit { slot, call, trial: false }),
+            Admission::Trial => Ok(Permit { slot, call, trial: true }),
             // Dropping the slot lets the next one hear the same.
             Admission::Away(pause) => Err(pause),
         }
@@ -142,6 +144,11 @@ impl Gate {
 }
 
 impl Permit {
+    /// The participant is taken for down, and this call shows whether it still is.
+    pub(crate) const fn is_trial(&self) -> bool {
+        self.trial
+    }
+
     /// The call has ended. A permit that is dropped instead says nothing of the participant.
     pub(crate) fn finish(self, signal: Signal) {
         if let Some(gate) = &self.slot.0 {

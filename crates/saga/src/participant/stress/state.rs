@@ -75,6 +75,8 @@ pub(crate) enum Signal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Go,
+    /// It is taken for down; this call is to show whether it still is.
+    Trial,
     Away(Pause),
 }
 
@@ -140,7 +142,7 @@ impl State {
         }
         if let Breaker::Open { probe_at } = &mut self.breaker {
             *probe_at = now + PROBE_EVERY;
-            return Admission::Go;
+            return Admission::Trial;
         }
         if self.doubtful.contains(&call) {
             self.fill(now);

@@ -18,7 +18,7 @@ const fn at(millis: u64) -> Duration {
 }
 
 fn goes(state: &mut State, now: Duration, class: Class, call: u64) -> bool {
-    state.admit(now, class, call, 0) == Admission::Go
+    !matches!(state.admit(now, class, call, 0), Admission::Away(_))
 }
 
 fn fail(state: &mut State, now: Duration, times: u32) {
@@ -116,12 +116,12 @@ fn a_long_outage_costs_a_call_a_second_and_its_end_is_noticed_by_all() {
     while let Some(Reverse((now, saga))) = waiting.pop() {
         asked += u64::from(now < down);
         match state.admit(now, Class::Action, saga, random.u64(..)) {
-            Admission::Go if now < down => {
+            Admission::Go | Admission::Trial if now < down => {
                 calls.push(now);
                 state.ended(now, saga, Signal::Unsent);
                 waiting.push(Reverse((now + at(100), saga)));
             }
-            Admission::Go => {
+            Admission::Go | Admission::Trial => {
                 state.ended(now, saga, Signal::Answered);
                 done_at = now;
             }
@@ -137,6 +137,37 @@ fn a_long_outage_costs_a_call_a_second_and_its_end_is_noticed_by_all() {
     assert!(calls.len() > 1_100, "it is asked all the time: {}", calls.len());
     assert!(asked < 20 * 60 * 5_000, "the waiting itself is cheap: {asked}");
     assert!(done_at < down + PROBE_EVERY * 2 + SPREAD_MAX, "{done_at:?}");
+}
+
+/// The same without a crowd to share it: ten sagas, and a participant that takes every call and answers none well. What
+/// opened the breaker costs an attempt, the 1,200 trials do not.
+#[test]
+fn an_outage_that_only_a_few_wait_out_costs_none_of_them_its_attempts() {
+    const SAGAS: usize = 10;
+    let (down, mut random) = (Duration::from_mins(20), fastrand::Rng::with_seed(5));
+    let mut state = State::new();
+    let mut waiting: BinaryHeap<_> = (0..SAGAS).map(|saga| Reverse((at(0), saga))).collect();
+    let (mut spent, mut trials, mut done) = ([0; SAGAS], 0, 0);
+    while let Some(Reverse((now, saga))) = waiting.pop() {
+        let call = saga as u64;
+        match state.admit(now, Class::Action, call, random.u64(..)) {
+            Admission::Away(pause) => waiting.push(Reverse((now + pause.length, saga))),
+            Admission::Go | Admission::Trial if now >= down => {
+                state.ended(now, call, Signal::Answered);
+                done += 1;
+            }
+            admitted => {
+                let trial = admitted == Admission::Trial;
+                trials += u32::from(trial);
+                spent[saga] += u32::from(!trial);
+                state.ended(now + at(20), call, Signal::Doubtful);
+                waiting.push(Reverse((now + at(120), saga)));
+            }
+        }
+    }
+    assert_eq!(done, SAGAS);
+    assert!(spent.iter().all(|attempts| *attempts <= 1), "{spent:?}");
+    assert!((1_000..=1_200).contains(&trials), "{trials}");
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -182,11 +213,15 @@ proptest! {
                     let class = if compensation { Class::Compensation } else { Class::Action };
                     let (down, retry) = (state.is_down(), state.is_doubtful(call));
                     match state.admit(now, class, call, random.u64(..)) {
-                        Admission::Go if down => {
+                        Admission::Trial => {
+                            prop_assert!(down);
                             prop_assert!(while_down.is_none_or(|last| now >= last + PROBE_EVERY));
                             while_down = Some(now);
                         }
-                        Admission::Go => retries += u64::from(retry),
+                        Admission::Go => {
+                            prop_assert!(!down);
+                            retries += u64::from(retry);
+                        }
                         Admission::Away(pause) => {
                             prop_assert!(pause.length > Duration::ZERO);
                             prop_assert!(pause.length <= PAUSE_MAX + SPREAD_MAX);
@@ -200,7 +235,7 @@ proptest! {
         }
         // Left alone for long enough, anyone may go.
         now += PAUSE_MAX + SPREAD_MAX;
-        prop_assert_eq!(state.admit(now, Class::Action, 1, random.u64(..)), Admission::Go);
+        prop_assert!(!matches!(state.admit(now, Class::Action, 1, random.u64(..)), Admission::Away(_)));
     }
 }
 

@@ -9,6 +9,7 @@ use axum::Router;
 use goodgo_inventory::OpeningStock;
 use goodgo_pos::invoice::Product;
 use steadfast_core::Clock;
+use steadfast_db::Db;
 use steadfast_host::{problem, serve};
 use steadfast_locking::{EtagKey, Etags, Quota};
 use steadfast_outbox::Hint;
@@ -64,9 +65,9 @@ pub(super) type Around<'a> = &'a (dyn Fn(Router) -> Router + Sync);
 /// The running services.
 #[derive(Debug)]
 pub(super) struct Services {
-    order: goodgo_order::Service,
-    payment: goodgo_payment::Service,
-    inventory: goodgo_inventory::Service,
+    order: goodgo_order::Service<Db>,
+    payment: goodgo_payment::Service<Db>,
+    inventory: goodgo_inventory::Service<Db>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -94,6 +95,7 @@ impl Services {
                 hint: order_hint.clone(),
                 updates: UPDATES,
                 orchestrator: format!("http://{}", addresses.orchestrator),
+                keys: Arc::new(steadfast_idempotency::Sqlite::new(stores.order.clone(), Arc::clone(clock))),
                 read_model: stores.read_model.clone(),
             },
         );

@@ -7,4 +7,6 @@ mod stores;
 
 pub(crate) use keys::Keys;
 pub(crate) use node::{Addresses, Node, NodeOptions};
+#[cfg(all(test, feature = "full"))]
+pub(crate) use node::{PLACE_ORDER, schemas};
 pub(crate) use stores::Stores;

@@ -30,7 +30,7 @@ use crate::api;
 
 /// Partitions of the event log.
 const PARTITIONS: u32 = 8;
-const PLACE_ORDER: &str = include_str!("../../../../../goodgo/contracts/place_order.saga.yaml");
+pub(crate) const PLACE_ORDER: &str = include_str!("../../../../../goodgo/contracts/place_order.saga.yaml");
 const RETURN_ORDER: &str = include_str!("../../../../../goodgo/contracts/return_order.saga.yaml");
 const SCHEMAS: [(&str, &str); 2] = [
     ("place_order.schema.json", include_str!("../../../../../goodgo/contracts/place_order.schema.json")),
@@ -164,15 +164,21 @@ async fn engine(
         permissions: Arc::new(AsAtStart),
         clock: Arc::clone(clock),
         keyring: Arc::new(keys.keyring()),
+        election: None,
     };
     let engine = Engine::open(Config::default(), ports).await?;
-    let mut schemas = BTreeMap::new();
-    for (name, text) in SCHEMAS {
-        let schema: Value = serde_json::from_str(text).with_context(|| format!("reading {name}"))?;
-        schemas.insert(name.to_owned(), schema);
-    }
+    let schemas = schemas()?;
     for definition in [PLACE_ORDER, RETURN_ORDER] {
         engine.upload(definition, schemas.clone(), "goodgo").await?;
     }
     Ok(engine)
+}
+
+/// The schemas that the definitions name.
+pub(crate) fn schemas() -> Result<BTreeMap<String, Value>> {
+    let read = |(name, text): (&str, &str)| {
+        let schema = serde_json::from_str(text).with_context(|| format!("reading {name}"))?;
+        Ok((name.to_owned(), schema))
+    };
+    SCHEMAS.into_iter().map(read).collect()
 }

@@ -156,7 +156,7 @@ async fn what_may_have_been_sent_is_never_sent_to_another_base() {
     let base_urls = vec![cutting.url(), other.url()];
     let config = ParticipantConfig { base_urls, ..ParticipantConfig::new("payment", "", key()) };
     let participant = Participant::new(config).unwrap();
-    assert!(matches!(call(&participant).await, Raw::Cut(_)));
+    assert!(matches!(call(&participant).await, Raw::Cut { .. }));
     assert_eq!((cutting.connections(), other.connections()), (1, 0));
 }
 
@@ -212,6 +212,7 @@ async fn a_participant_reads_in_a_call_what_was_put_into_it() {
         assert_eq!(text("host"), server.address.to_string());
         assert_eq!(text("saga-id"), key_of_step.saga.to_string());
         assert_eq!(text("saga-step"), "process_payment");
+        assert_eq!(text("accept-encoding"), "identity");
         assert_eq!(text("content-type"), "application/json");
         assert_eq!(text("content-length"), "14");
     }

@@ -1,8 +1,11 @@
 //! Against a server that misbehaves in every way that a socket allows.
 
 mod connections;
+mod hostile;
 mod replies;
 mod settings;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;

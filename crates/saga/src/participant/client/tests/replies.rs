@@ -3,7 +3,7 @@
 use super::*;
 
 fn is_cut(raw: &Raw) {
-    assert!(matches!(raw, Raw::Cut(_)), "{raw:?}");
+    assert!(matches!(raw, Raw::Cut { .. }), "{raw:?}");
     assert!(matches!(meaning(raw), Meaning::Unknown { free: false, .. }));
 }
 

@@ -3,6 +3,8 @@
 
 mod access;
 mod breaks;
+#[cfg(feature = "full")]
+mod failpoints;
 mod spans;
 
 use std::collections::BTreeSet;

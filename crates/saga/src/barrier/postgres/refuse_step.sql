@@ -1,0 +1,4 @@
+-- Records a refusal; what the work wrote has been taken back before.
+-- Index: the primary key. Lock: the step's, since enter_step.sql.
+-- Repeat: a second row for the key violates the primary key, and everything is rolled back with it.
+select saga_barrier_refuse($1, $2, $3, $4)

@@ -1,0 +1,12 @@
+-- A page of the sagas of one definition, newest first (index saga_definition_no). No lock; a read that the caller gives a limit
+-- of time.
+select s.no, uuid_send(s.id) as id, s.definition, s.version, s.status, s.held, s.overdue, s.wake_at, s.business_key, s.principal,
+    s.started_at, s.ended_at, s.cause
+from saga s
+where s.definition = $2 and s.no + 0 < $1
+    and ($2::text is null or s.definition = $2)
+    and ($3::text is null or s.status = $3)
+    and ($4::text is null or s.business_key = $4)
+    and ($5::bigint is null or s.started_at >= $5)
+order by s.no + 0 desc
+limit $6

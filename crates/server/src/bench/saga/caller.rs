@@ -1,0 +1,82 @@
+//! A caller with a connection of its own: the same for the API, for the relay and, as a participant's client, for the
+//! bare calls.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
+
+use super::load::Work;
+
+/// Posts one body to one path.
+#[derive(Debug)]
+pub(super) struct Caller {
+    sender: SendRequest<Full<Bytes>>,
+    host: HeaderValue,
+    path: &'static str,
+    bearer: Option<HeaderValue>,
+    prefer: Option<HeaderValue>,
+    body: Bytes,
+    /// What must be in an answer.
+    expects: &'static [&'static str],
+}
+
+impl Caller {
+    pub(super) async fn connect(
+        address: SocketAddr,
+        path: &'static str,
+        body: Bytes,
+        expects: &'static [&'static str],
+        tasks: &TaskTracker,
+    ) -> Result<Self> {
+        let stream = TcpStream::connect(address).await.context("connecting")?;
+        stream.set_nodelay(true).context("connecting")?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.context("connecting")?;
+        tasks.spawn(async move {
+            // An error shows itself at the request.
+            connection.await.ok();
+        });
+        let host = HeaderValue::from_str(&address.to_string()).context("an address")?;
+        Ok(Self { sender, host, path, bearer: None, prefer: None, body, expects })
+    }
+
+    /// As a user who waits for the saga's end.
+    pub(super) fn waiting(mut self, token: &str) -> Result<Self> {
+        self.bearer = Some(HeaderValue::from_str(&format!("Bearer {token}")).context("a token")?);
+        self.prefer = Some(HeaderValue::from_static("wait=30"));
+        Ok(self)
+    }
+}
+
+impl Work for Caller {
+    async fn once(&mut self) -> Result<()> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = http::Uri::from_static(self.path);
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.host.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(bearer) = &self.bearer {
+            headers.insert(AUTHORIZATION, bearer.clone());
+        }
+        if let Some(prefer) = &self.prefer {
+            headers.insert("prefer", prefer.clone());
+        }
+        self.sender.ready().await.context("a connection was closed")?;
+        let response = self.sender.send_request(request).await.context("a request failed")?;
+        let status = response.status();
+        let body = response.into_body().collect().await.context("an answer was cut")?.to_bytes();
+        let text = std::str::from_utf8(&body).unwrap_or_default();
+        if !status.is_success() || !self.expects.iter().any(|expected| text.contains(expected)) {
+            bail!("{} answered {status}: {text}", self.path);
+        }
+        Ok(())
+    }
+}

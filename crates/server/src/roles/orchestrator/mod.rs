@@ -1,0 +1,107 @@
+//! `steadfast orchestrator`: accepts sagas over HTTP and runs them to their end, beside any number of others over one
+//! database.
+//!
+//! It listens at once. Until the database lets it work it answers 503 and `/readyz` says why; a fault that no waiting
+//! mends (a wrong key, a server too old, missing tables) ends it with one line.
+
+mod arguments;
+mod config;
+mod open;
+mod slot;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use steadfast_core::{Clock, Problem, problem};
+use steadfast_host::clock::System;
+use steadfast_host::health::Health;
+use steadfast_host::{metrics, serve, shutdown};
+use steadfast_saga::engine::Engine;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use arguments::{Arguments, load};
+pub(crate) use config::Config;
+
+use self::slot::Slot;
+use crate::api;
+
+/// Runs until a signal, or until it cannot go on.
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    let config: Config = load(&arguments)?;
+    let clock: Arc<dyn Clock> = Arc::new(System);
+    // Everything that can be wrong in the configuration is told before anything starts.
+    let verifier = config.verifier(Arc::clone(&clock))?;
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let made = open::Made::of(&config, Arc::clone(&clock), &stop)?;
+    if arguments.check {
+        crate::cli::say("the configuration is in order");
+        return Ok(());
+    }
+    let exporter = metrics::install()?;
+    let listener = serve::bind(&config.listen, "listen").await?;
+    let address = listener.local_addr().context("reading the address")?;
+
+    let signal = shutdown::on_signal()?;
+    let (opened, engine) = watch::channel(None::<Engine>);
+    let slot = Slot::default();
+    let health = health(&engine);
+    let router = slot.behind(health.router().merge(exporter.router()));
+    let limits = serve::Limits {
+        connections: config.limits.connections,
+        // A request may wait for its saga.
+        request_time: Duration::from_secs(40),
+        drain_time: Duration::from_secs(2),
+        ..serve::Limits::default()
+    };
+    let serving = serve::serve(listener, router, limits, stop.clone());
+    let served = tasks.spawn(serving);
+    tasks.spawn(exporter.clone().run(stop.clone()));
+    tracing::info!(%address, "the orchestrator listens");
+
+    let mut ended = Ok(());
+    match signal.run_until_cancelled(made.open(stop.clone())).await {
+        None => {}
+        Some(Err(error)) => ended = Err(error),
+        Some(Ok(engine)) => {
+            slot.fill(api::router(engine.clone(), verifier));
+            opened.send_replace(Some(engine.clone()));
+            tokio::select! {
+                () = signal.cancelled() => {}
+                () = engine.lost() => ended = lost(),
+            }
+            health.drain();
+            engine.drain().await;
+        }
+    }
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    served.await.context("the listener's task")?.context("serving")?;
+    ended
+}
+
+fn lost() -> Result<()> {
+    bail!("every lane was lost and none could be taken: the process ends, so that whatever watches it starts it again")
+}
+
+/// Ready once the engine is, and as long as it says so.
+fn health(engine: &watch::Receiver<Option<Engine>>) -> Health {
+    let health = Health::new();
+    let engine = engine.clone();
+    health.check("orchestrator", Duration::from_secs(1), move || {
+        let ready = match &*engine.borrow() {
+            Some(engine) => engine.ready().map_err(str::to_owned),
+            None => Err("the database cannot be worked with yet: the log says why".to_owned()),
+        };
+        async move { ready }
+    });
+    health
+}
+
+/// What a request hears before the engine is there.
+fn not_yet() -> Problem {
+    problem::UNAVAILABLE.with("the orchestrator waits for its database: ask again with the same key").retry_after(1)
+}

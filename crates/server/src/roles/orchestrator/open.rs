@@ -1,0 +1,151 @@
+//! From a configuration to a running engine, with patience for what passes by itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use steadfast_core::retry::Backoff;
+use steadfast_core::sealing::Keyring;
+use steadfast_core::{Classified, Clock, ErrorKind};
+use steadfast_db::{DataFolder, Db, sqlite};
+use steadfast_saga::engine::{self, AsAtStart, Election, Engine, Ports};
+use steadfast_saga::journal::{self, Journal};
+use steadfast_saga::participant::client::Participants;
+use tokio_util::sync::CancellationToken;
+
+use super::Config;
+#[cfg(feature = "postgres")]
+use crate::roles::database::Database;
+
+/// The pauses between attempts to open.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(3) };
+
+/// How often SQLite's log is moved into its file.
+const CHECKPOINT: Duration = Duration::from_secs(2);
+
+/// Everything that an engine needs, checked as far as it can be without a database.
+pub(super) struct Made {
+    engine: engine::Config,
+    participants: Arc<Participants>,
+    keyring: Arc<Keyring>,
+    clock: Arc<dyn Clock>,
+    election: Option<Arc<dyn Election>>,
+    place: Place,
+    events: bool,
+}
+
+/// Where sagas are kept.
+enum Place {
+    #[cfg(feature = "postgres")]
+    Postgres(Database),
+    Folder(DataFolder),
+}
+
+impl Made {
+    /// `stop` ends what runs beside the engine.
+    pub(super) fn of(config: &Config, clock: Arc<dyn Clock>, stop: &CancellationToken) -> Result<Self> {
+        let engine = config.engine()?;
+        let participants = Arc::new(config.participants()?);
+        let keyring = Arc::new(config.keyring()?);
+        let place = place(config)?;
+        let election = election(config, &engine, stop.clone())?;
+        Ok(Self { engine, participants, keyring, clock, election, place, events: config.events })
+    }
+
+    /// Opens the journal and takes up what is unsettled; tries again while the fault is one that passes.
+    pub(super) async fn open(self, stop: CancellationToken) -> Result<Engine> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt(&stop).await {
+                Ok(engine) => return Ok(engine),
+                Err(error) => error,
+            };
+            if error.kind() != ErrorKind::Transient {
+                return Err(error).context("opening the journal");
+            }
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                attempt,
+                "the journal cannot be opened: trying again"
+            );
+            tokio::time::sleep(BACKOFF.pause(attempt, u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15))).await;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    async fn attempt(&self, stop: &CancellationToken) -> Result<Engine, steadfast_saga::Error> {
+        let journal: Arc<dyn Journal> = match &self.place {
+            #[cfg(feature = "postgres")]
+            Place::Postgres(database) => {
+                // Anew for each attempt: a connection stays with the server that it reached, whatever has become of it.
+                let db = database.handle("orchestrator")?;
+                db.check().await?;
+                Arc::new(journal::Postgres::open(db, self.events).await?)
+            }
+            Place::Folder(folder) => {
+                let db = Db::open(&folder.path().join("orchestrator.sqlite"), sqlite::Options::default()).await?;
+                let sink = if self.events {
+                    steadfast_db::migrate(&db, &steadfast_outbox::LINE).await?;
+                    Some(Arc::new(steadfast_outbox::Sink::new()) as Arc<_>)
+                } else {
+                    None
+                };
+                tokio_util::task::TaskTracker::new().spawn(checkpoint(db.clone(), stop.clone()));
+                Arc::new(journal::Sqlite::open(db, sink).await?)
+            }
+        };
+        let ports = Ports {
+            journal,
+            participants: Arc::clone(&self.participants),
+            permissions: Arc::new(AsAtStart),
+            clock: Arc::clone(&self.clock),
+            keyring: Arc::clone(&self.keyring),
+            election: self.election.clone(),
+        };
+        Engine::open(self.engine.clone(), ports).await
+    }
+}
+
+fn place(config: &Config) -> Result<Place> {
+    match (&config.database, &config.data) {
+        (Some(_), Some(_)) => bail!("both `database` and `data` are set: sagas are kept in one place; take one out"),
+        #[cfg(feature = "postgres")]
+        (Some(database), None) => {
+            database.check()?;
+            Ok(Place::Postgres(database.clone()))
+        }
+        #[cfg(not(feature = "postgres"))]
+        (Some(database), None) => database.refuse(),
+        (None, data) => {
+            let path = data.as_deref().unwrap_or(Path::new("steadfast-data"));
+            Ok(Place::Folder(DataFolder::take(path)?))
+        }
+    }
+}
+
+#[cfg(feature = "etcd")]
+fn election(config: &Config, engine: &engine::Config, stop: CancellationToken) -> Result<Option<Arc<dyn Election>>> {
+    use steadfast_saga::engine::Etcd;
+
+    let Some(etcd) = &config.etcd else { return Ok(None) };
+    let campaign = etcd.campaign(&engine.node, engine.lease)?;
+    Ok(Some(Arc::new(Etcd::campaign(campaign, stop)?)))
+}
+
+#[cfg(not(feature = "etcd"))]
+fn election(config: &Config, _: &engine::Config, _: CancellationToken) -> Result<Option<Arc<dyn Election>>> {
+    if config.etcd.is_some() {
+        bail!("`etcd` is set, which this build lacks: build it with `--features etcd`, or let the database elect");
+    }
+    Ok(None)
+}
+
+async fn checkpoint(db: Db, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(CHECKPOINT);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = db.checkpoint().await {
+            tracing::debug!(%error, "no checkpoint this time");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What went wrong, in one line and an exit code.
+
+use std::fmt;
+
+use http::StatusCode;
+use serde_json::Value;
+
+/// Why a command ends without its result.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The command line, a file or the token: nothing was sent.
+    Usage(String),
+    /// The orchestrator said no.
+    Refused(String),
+    /// No orchestrator, or no whole answer of it.
+    Unreachable(String),
+}
+
+impl Fault {
+    /// The exit code.
+    pub(super) const fn code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
+        }
+    }
+
+    /// Says more; the same fault.
+    pub(super) fn with(self, more: &str) -> Self {
+        match self {
+            Self::Usage(text) => Self::Usage(format!("{text}; {more}")),
+            Self::Refused(text) => Self::Refused(format!("{text}; {more}")),
+            Self::Unreachable(text) => Self::Unreachable(format!("{text}; {more}")),
+        }
+    }
+
+    /// What an answer that is no success says: a problem's title, detail and faults, or its status where it is none.
+    pub(super) fn of_answer(status: StatusCode, body: &[u8]) -> Self {
+        let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |name: &str| problem.get(name).and_then(Value::as_str);
+        let Some(title) = text("title") else {
+            return Self::Refused(format!("status {status}, and no problem: is this the address of an orchestrator?"));
+        };
+        let mut line = title.to_owned();
+        if let Some(detail) = text("detail") {
+            line = format!("{line}: {detail}");
+        }
+        let faults: Vec<_> = problem["faults"].as_array().into_iter().flatten().filter_map(fault).collect();
+        if !faults.is_empty() {
+            line = format!("{line}; {}", faults.join("; "));
+        }
+        Self::Refused(line)
+    }
+}
+
+/// One of a problem's faults: where, what, and the way out.
+fn fault(fault: &Value) -> Option<String> {
+    let text = |name: &str| fault.get(name).and_then(Value::as_str);
+    let what = text("fault")?;
+    let place = match (fault["line"].as_u64(), fault["column"].as_u64()) {
+        (Some(line), Some(column)) => format!("{line}:{column}: "),
+        _ => String::new(),
+    };
+    let path = text("path").filter(|path| !path.is_empty()).map_or(String::new(), |path| format!("{path}: "));
+    let way_out = text("way_out").filter(|way| !way.is_empty()).map_or(String::new(), |way| format!(" ({way})"));
+    Some(format!("{place}{path}{what}{way_out}"))
+}
+
+impl fmt::Display for Fault {
+    /// In one line: what others wrote may have more.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Usage(text) | Self::Refused(text) | Self::Unreachable(text)) = self;
+        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        f.write_str(&line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_with_all_its_faults() {
+        let body = serde_json::json!({
+            "title": "Not valid", "detail": "2 faults\nin all",
+            "faults": [
+                {"path": "steps.a", "line": 3, "column": 7, "fault": "unknown", "way_out": "use b"},
+                {"path": "", "line": null, "column": null, "fault": "empty", "way_out": ""},
+            ],
+        });
+        let fault = Fault::of_answer(StatusCode::UNPROCESSABLE_ENTITY, body.to_string().as_bytes());
+        assert_eq!(fault.to_string(), "Not valid: 2 faults in all; 3:7: steps.a: unknown (use b); empty");
+        assert_eq!(fault.code(), 1);
+    }
+
+    #[test]
+    fn what_is_no_problem_shows_its_status() {
+        for body in ["", "<html>", "[]", "{\"title\": 3}"] {
+            let fault = Fault::of_answer(StatusCode::NOT_FOUND, body.as_bytes());
+            assert!(fault.to_string().starts_with("status 404"), "{fault}");
+        }
+    }
+}

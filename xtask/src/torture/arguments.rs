@@ -1,0 +1,93 @@
+//! What is asked for on the command line.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+const LENGTH: Duration = Duration::from_mins(1);
+/// A day: beyond it a mistyped number is likelier.
+const MINUTES_MAX: f64 = 1440.0;
+
+/// A kind of torture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Campaign {
+    Saga,
+}
+
+impl Campaign {
+    const ALL: [Self; 1] = [Self::Saga];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Saga => "saga",
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Arguments {
+    pub(super) campaign: Campaign,
+    /// How long faults are made. Start, healing and checks come on top.
+    pub(super) length: Duration,
+    pub(super) seed: u64,
+}
+
+pub(super) fn parse(words: &[String]) -> Result<Arguments> {
+    let names = Campaign::ALL.map(Campaign::name).join(", ");
+    let Some((name, options)) = words.split_first() else { bail!("say what to torture: {names}") };
+    let campaign = Campaign::ALL.into_iter().find(|campaign| campaign.name() == name);
+    let campaign = campaign.with_context(|| format!("there is no torture {name:?}: {names}"))?;
+    let mut arguments = Arguments { campaign, length: LENGTH, seed: fastrand::u64(..1_000_000_000) };
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        let value = options.next().with_context(|| format!("{option} needs a value"))?;
+        match option.as_str() {
+            "--minutes" => arguments.length = minutes(option, value, 1.0)?,
+            "--seconds" => arguments.length = minutes(option, value, 60.0)?,
+            "--seed" => arguments.seed = value.parse().with_context(|| format!("--seed {value:?}: give a number"))?,
+            other => bail!("torture knows no {other:?}: there are --minutes, --seconds and --seed"),
+        }
+    }
+    Ok(arguments)
+}
+
+fn minutes(option: &str, value: &str, per_minute: f64) -> Result<Duration> {
+    let number: f64 = value.parse().with_context(|| format!("{option} {value:?}: give a number"))?;
+    let minutes = number / per_minute;
+    if !(0.05..=MINUTES_MAX).contains(&minutes) {
+        bail!("{option} {value}: it must be from three seconds to a day");
+    }
+    Ok(Duration::from_secs_f64(minutes * 60.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Result<Arguments> {
+        parse(&words.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn length_and_seed_are_read() {
+        let arguments = parsed(&["saga", "--minutes", "3", "--seed", "7"]).unwrap();
+        assert_eq!(arguments, Arguments { campaign: Campaign::Saga, length: Duration::from_mins(3), seed: 7 });
+        assert_eq!(parsed(&["saga", "--seconds", "60"]).unwrap().length, Duration::from_mins(1));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_way_out() {
+        for (words, told) in [
+            (&[] as &[&str], "saga"),
+            (&["sagas"], "saga"),
+            (&["saga", "--minutes"], "needs a value"),
+            (&["saga", "--minutes", "0"], "three seconds"),
+            (&["saga", "--minutes", "NaN"], "three seconds"),
+            (&["saga", "--seed", "x"], "give a number"),
+            (&["saga", "--loud", "1"], "--minutes"),
+        ] {
+            let said = parsed(words).unwrap_err().to_string();
+            assert!(said.contains(told), "{words:?}: {said}");
+        }
+    }
+}

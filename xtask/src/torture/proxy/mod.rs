@@ -1,0 +1,222 @@
+//! A network that can be spoilt: a TCP proxy on loopback for each pair of processes, which cuts connections before, within
+//! and after a reply, delays and stalls what passes, or swallows everything for a while. (The kernel's netem is not
+//! everywhere, and cannot tell a request from a reply.)
+//!
+//! Each proxy draws from the run's seed, its own name and the connection's number. What it did is counted by kind.
+
+mod mishap;
+mod pipe;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use fastrand::Rng;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(super) use self::mishap::Rates;
+
+/// What holds for all proxies of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Network {
+    seed: u64,
+    rates: watch::Sender<Rates>,
+    done: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Network {
+    /// A calm one.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            rates: watch::Sender::new(Rates::CALM),
+            done: Arc::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// From now on what passes meets mishaps at these rates.
+    pub(super) fn set(&self, rates: Rates) {
+        self.rates.send_replace(rates);
+    }
+
+    /// Listens on `port` for what is meant for `upstream`.
+    pub(super) async fn proxy(&self, name: &str, port: u16, upstream: SocketAddr) -> Result<Proxy> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+        let listener = listener.with_context(|| format!("listening on {port} for {name}"))?;
+        let link = Arc::new(Link {
+            upstream,
+            seed: self.seed ^ hash(name),
+            connections: AtomicU64::new(0),
+            blocked: watch::Sender::new(false),
+            network: self.clone(),
+        });
+        let (accepting, stop) = (Arc::clone(&link), self.stop.clone());
+        self.tasks.spawn(async move { stop.run_until_cancelled(accept(listener, accepting)).await });
+        Ok(Proxy { link })
+    }
+
+    /// How often what was done to connections.
+    pub(super) fn done(&self) -> BTreeMap<&'static str, u64> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Closes everything.
+    pub(super) async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn count(&self, kind: &'static str) {
+        *self.done.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+    }
+}
+
+/// The way from one process to another.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    link: Arc<Link>,
+}
+
+impl Proxy {
+    /// Swallows everything, or lets it through again: what was under way then arrives late, as after a partition.
+    pub(super) fn block(&self, blocked: bool) {
+        self.link.blocked.send_replace(blocked);
+    }
+}
+
+#[derive(Debug)]
+struct Link {
+    upstream: SocketAddr,
+    seed: u64,
+    connections: AtomicU64,
+    blocked: watch::Sender<bool>,
+    network: Network,
+}
+
+impl Link {
+    fn next_rng(&self) -> Rng {
+        let number = self.connections.fetch_add(1, Ordering::Relaxed);
+        Rng::with_seed(self.seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+}
+
+async fn accept(listener: TcpListener, link: Arc<Link>) {
+    loop {
+        // A fault of one connection, or too many open files: the next may fare better.
+        let Ok((client, _)) = listener.accept().await else { continue };
+        let (link, stop) = (Arc::clone(&link), link.network.stop.clone());
+        link.network.tasks.clone().spawn(async move { stop.run_until_cancelled(carry(client, link)).await });
+    }
+}
+
+async fn carry(client: TcpStream, link: Arc<Link>) {
+    let mut blocked = link.blocked.subscribe();
+    if blocked.wait_for(|blocked| !blocked).await.is_err() {
+        return;
+    }
+    // Nobody there: the client sees its connection end, as it would see a refusal.
+    let Ok(upstream) = TcpStream::connect(link.upstream).await else { return };
+    drop(client.set_nodelay(true));
+    drop(upstream.set_nodelay(true));
+    pipe::run(client, upstream, &link).await;
+}
+
+/// FNV-1a: the same in every build.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Answers each byte with its successor, and tells how many it has received.
+    async fn upstream() -> (SocketAddr, watch::Receiver<usize>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (received, count) = watch::channel(0);
+        TaskTracker::new().spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let received = received.clone();
+                TaskTracker::new().spawn(async move {
+                    while let Ok(byte) = stream.read_u8().await {
+                        received.send_modify(|count| *count += 1);
+                        if stream.write_u8(byte + 1).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        (address, count)
+    }
+
+    async fn proxied(network: &Network) -> (Proxy, TcpStream, watch::Receiver<usize>) {
+        let (address, count) = upstream().await;
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
+        let proxy = network.proxy("a way", free, address).await.unwrap();
+        (proxy, TcpStream::connect((Ipv4Addr::LOCALHOST, free)).await.unwrap(), count)
+    }
+
+    #[tokio::test]
+    async fn a_calm_network_carries_both_ways() {
+        let network = Network::new(1);
+        let (_proxy, mut client, _) = proxied(&network).await;
+        for byte in 0..50 {
+            client.write_u8(byte).await.unwrap();
+            assert_eq!(client.read_u8().await.unwrap(), byte + 1);
+        }
+        assert!(network.done().is_empty());
+        network.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_partition_swallows_and_delivers_late() {
+        let network = Network::new(1);
+        let (proxy, mut client, count) = proxied(&network).await;
+        client.write_u8(1).await.unwrap();
+        client.read_u8().await.unwrap();
+        proxy.block(true);
+        client.write_u8(2).await.unwrap();
+        let mut byte = [0];
+        assert!(timeout(Duration::from_millis(100), client.read_exact(&mut byte)).await.is_err(), "swallowed");
+        assert_eq!(*count.borrow(), 1);
+        proxy.block(false);
+        client.read_exact(&mut byte).await.unwrap();
+        assert_eq!((byte, *count.borrow()), ([3], 2));
+        network.close().await;
+    }
+
+    /// The dangerous one: the request has arrived, and whoever sent it cannot know.
+    #[tokio::test]
+    async fn a_reply_is_cut_after_its_request_has_arrived() {
+        for seed in 0..200 {
+            let network = Network::new(seed);
+            let (_proxy, mut client, mut count) = proxied(&network).await;
+            network.set(Rates { cut: 10_000, delay: 0, stall: 0 });
+            client.write_u8(1).await.unwrap();
+            assert!(client.read_u8().await.is_err(), "every piece is cut");
+            if network.done().contains_key("cut_after_request") {
+                count.wait_for(|count| *count == 1).await.unwrap();
+                return network.close().await;
+            }
+            network.close().await;
+        }
+        panic!("no seed has drawn it");
+    }
+}

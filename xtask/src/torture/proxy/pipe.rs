@@ -1,0 +1,101 @@
+//! One connection through a proxy: two directions that end together.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::sleep;
+
+use super::Link;
+use super::mishap::{Direction, Mishap};
+
+const PIECE: usize = 16 * 1024;
+
+/// Carries until either side has closed both its ways, or a mishap cuts.
+pub(super) async fn run(client: TcpStream, upstream: TcpStream, link: &Link) {
+    let (from_client, to_client) = client.into_split();
+    let (from_upstream, to_upstream) = upstream.into_split();
+    let mut rng = link.next_rng();
+    let drop_reply = AtomicBool::new(false);
+    let pipe = |direction, rng| Pipe { direction, rng, link, drop_reply: &drop_reply };
+    let requests = pipe(Direction::Request, rng.fork()).carry(from_client, to_upstream);
+    let replies = pipe(Direction::Reply, rng.fork()).carry(from_upstream, to_client);
+    tokio::pin!(requests, replies);
+    // A cut of one way is a cut of both; one that has closed in order lets the other end.
+    tokio::select! {
+        end = &mut requests => if end == End::Closed { replies.await; },
+        end = &mut replies => if end == End::Closed { requests.await; },
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Closed,
+    Cut,
+}
+
+struct Pipe<'a> {
+    direction: Direction,
+    rng: Rng,
+    link: &'a Link,
+    /// Set by a request whose reply must not arrive.
+    drop_reply: &'a AtomicBool,
+}
+
+impl Pipe<'_> {
+    async fn carry(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> End {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let Ok(length) = from.read(&mut piece).await else { return End::Cut };
+            if length == 0 {
+                drop(to.shutdown().await);
+                return End::Closed;
+            }
+            let Some(passes) = self.meet(length).await else { return End::Cut };
+            if to.write_all(&piece[..passes]).await.is_err() || passes < length {
+                return End::Cut;
+            }
+        }
+    }
+
+    /// How many of the bytes arrive; none at all when the connection ends before them.
+    async fn meet(&mut self, length: usize) -> Option<usize> {
+        let network = &self.link.network;
+        if self.direction == Direction::Reply && self.drop_reply.load(Ordering::Relaxed) {
+            return None;
+        }
+        let rates = *network.rates.borrow();
+        let mishap = Mishap::draw(&mut self.rng, rates, self.direction, length);
+        if let Some(name) = mishap.name(self.direction) {
+            network.count(name);
+        }
+        let passes = match mishap {
+            Mishap::None => Some(length),
+            Mishap::CutBefore => None,
+            Mishap::CutWithin(at) => Some(at),
+            Mishap::CutReply => {
+                self.drop_reply.store(true, Ordering::Relaxed);
+                Some(length)
+            }
+            Mishap::Delay(time) | Mishap::Stall(time) => {
+                self.pause(time).await;
+                Some(length)
+            }
+        };
+        // Swallowed as long as the link is blocked; what was sent meanwhile arrives afterwards, all at once.
+        self.link.blocked.subscribe().wait_for(|blocked| !blocked).await.ok()?;
+        passes
+    }
+
+    /// Waits, but not past the healing.
+    async fn pause(&self, time: Duration) {
+        let mut rates = self.link.network.rates.subscribe();
+        tokio::select! {
+            () = sleep(time) => {}
+            _ = rates.wait_for(|rates| rates.is_calm()) => {}
+        }
+    }
+}

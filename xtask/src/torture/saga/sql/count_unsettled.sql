@@ -1,0 +1,1 @@
+select count(*) from saga where status not in ('completed', 'compensated', 'failed')

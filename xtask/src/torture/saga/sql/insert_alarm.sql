@@ -1,0 +1,1 @@
+insert into alarm (key, what) values ($1, $2)

@@ -1,0 +1,1 @@
+select saga_barrier_refuse($1, $2, $3, $4)

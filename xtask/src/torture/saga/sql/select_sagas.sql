@@ -1,0 +1,1 @@
+select id::text as id, status, business_key, cause from saga
