@@ -74,13 +74,14 @@ impl Db {
     /// server is told by [`check`](Self::check).
     pub fn lazy(url: &SecretString, options: Options) -> Result<Self, Error> {
         let connect = PgConnectOptions::from_str(url.expose_secret()).map_err(|error| Error::Url(blame(&error)))?;
-        let lock_timeout = options.lock_timeout.as_millis().to_string();
-        let connect = match &options.password {
+        let Options { connections, acquire_timeout, lock_timeout, application_name, password } = options;
+        let lock_timeout = lock_timeout.as_millis().to_string();
+        let connect = match password {
             Some(password) => connect.password(password.expose_secret()),
             None => connect,
         };
         let connect = connect
-            .application_name(&options.application_name)
+            .application_name(&application_name)
             .statement_cache_capacity(256)
             .options([("default_transaction_isolation", "read committed"), ("lock_timeout", &lock_timeout)])
             .disable_statement_logging();
@@ -91,8 +92,8 @@ impl Db {
             connect.get_database().unwrap_or_else(|| connect.get_username())
         );
         let pool = PgPoolOptions::new()
-            .max_connections(options.connections)
-            .acquire_timeout(options.acquire_timeout)
+            .max_connections(connections)
+            .acquire_timeout(acquire_timeout)
             .test_before_acquire(false)
             .connect_lazy_with(connect.clone());
         Ok(Self(Arc::new(Inner { pool, connect, name })))

@@ -93,6 +93,8 @@ async fn a_discarded_letter_is_recorded_and_the_aggregate_goes_on(shop: Shop) {
 async fn a_relay_that_starts_anew_knows_what_is_held(shop: Shop) {
     let (log, _keep, running, _refuse) = scene(&shop).await;
     dead(&shop).await;
+    // What the other aggregate has sent is marked, so that the crash repeats none of it.
+    wait_for("only what is held back waits", LIMIT, || async { shop.waiting().await == 2 }).await;
     drop(running);
     let running = Running::start(vec![shop.source("shop")], log.clone(), config());
     shop.commit(&[event("good", 4)]).await;

@@ -150,6 +150,8 @@ async fn ids_are_drawn_after_the_aggregates_lock() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_commit_is_found_and_its_aggregate_keeps_its_order() {
     let (db, (log, _keep)) = (fresh().await, log().await);
+    // Writers that meet a new type at once would wait for each other.
+    Shop::commit_to(&db, &[drawn("first")]).await;
     // A stranger that has an id and a snapshot holds the low-water mark where it is.
     let mut stranger = db.begin().await.expect("it succeeds");
     sqlx::query("set transaction isolation level repeatable read").execute(&mut *stranger).await.expect("it succeeds");
@@ -291,6 +293,8 @@ async fn what_a_letter_held_back_is_read_after_the_mark_has_passed_it() {
         Some("1") if record.key == "bad" => Err(steadfast_bus::Error::Refused("no".into())),
         _ => Ok(()),
     });
+    // The mark moves with the lease, and every two seconds where nothing is read.
+    let config = || Config { lease: Duration::from_millis(300), ..config() };
     let running = Running::start(vec![source(&db)], judged, config());
     Shop::commit_to(&db, &[event("bad", 1)]).await;
     let outbox = Outbox::from((*db).clone());

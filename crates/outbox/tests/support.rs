@@ -325,11 +325,15 @@ impl Producer for Judged {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut answers = Vec::new();
         let mut taken = Vec::new();
+        let mut is_away = false;
         for record in records {
-            answers.push((self.judge)(&record));
-            if answers.last().is_some_and(Result::is_ok) {
+            // A log that goes away in the midst of a call takes none of what follows.
+            let answer = if is_away { Err(Error::Unavailable("away".into())) } else { (self.judge)(&record) };
+            is_away |= matches!(answer, Err(Error::Unavailable(_)));
+            if answer.is_ok() {
                 taken.push(record);
             }
+            answers.push(answer);
         }
         let mut appended = self.log.produce(taken).await.into_iter();
         answers.into_iter().map(|answer| answer.and_then(|()| appended.next().unwrap_or(Err(Error::Closed)))).collect()

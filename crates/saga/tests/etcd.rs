@@ -30,8 +30,12 @@ fn candidate(endpoints: &[String], prefix: &str, node: &str) -> Candidate {
     Candidate { etcd: Etcd::campaign(config, stop.clone()).unwrap(), stop }
 }
 
+/// Never more than one.
 fn leaders(candidates: &[Candidate]) -> Vec<usize> {
-    candidates.iter().enumerate().filter(|(_, it)| it.etcd.is_leader()).map(|(at, _)| at).collect()
+    let leaders: Vec<_> =
+        candidates.iter().enumerate().filter(|(_, it)| it.etcd.is_leader()).map(|(at, _)| at).collect();
+    assert!(leaders.len() <= 1, "two lead at once");
+    leaders
 }
 
 async fn one_leads(candidates: &[Candidate]) -> usize {
@@ -87,7 +91,9 @@ async fn without_the_majority_the_leader_stops_leading_and_comes_back_with_it() 
     members[1].kill().await.unwrap();
     let begun = Instant::now();
     wait_for("nobody to lead", PATIENCE, || async { leaders(&candidates).is_empty() }).await;
-    assert!(begun.elapsed() <= TTL, "before the lease can have ended: {:?}", begun.elapsed());
+    // etcd's own leader answers until it finds itself without a majority, which takes up to two of its election timeouts.
+    let most = TTL + Duration::from_secs(3);
+    assert!(begun.elapsed() <= most, "{:?}", begun.elapsed());
     tokio::time::sleep(TTL).await;
     assert!(leaders(&candidates).is_empty());
 

@@ -1,6 +1,7 @@
 //! The way forward and the way back.
 
 use steadfast_core::Op;
+use steadfast_saga::engine::Change;
 use steadfast_saga::machine::Status;
 
 use crate::shop::Fault;
@@ -129,4 +130,24 @@ async fn a_hundred_sagas_at_once_all_end_right() {
         world.check(id, status).await;
     }
     assert_eq!((compensated, world.shop.faults_left()), (20, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_is_told_as_it_becomes_durable() {
+    let world = World::new().await;
+    let mut changes = world.engine.watch();
+    let (id, status) = world.run("1").await;
+    assert_eq!(status, Status::Completed);
+    let mut told = Vec::new();
+    while told.last().is_none_or(|change: &Change| change.what != "completed") {
+        told.push(changes.recv().await.unwrap());
+    }
+    assert!(told.iter().all(|change| change.saga_id == id && change.definition == "shop"));
+    assert_eq!(told.len(), world.history(id).await.len(), "all that the journal holds");
+    assert_eq!((told[0].what, told[0].seq, told[0].status), ("started", 1, "running"));
+    assert!(told.is_sorted_by_key(|change| change.seq));
+    let done: Vec<_> = told.iter().filter(|it| it.what == "done").filter_map(|it| it.step.as_deref()).collect();
+    assert_eq!(done, STEPS);
+    assert_eq!(told.last().unwrap().status, "completed");
+    assert!(!serde_json::to_string(&told).unwrap().contains("till-7"), "nobody is named");
 }

@@ -45,6 +45,7 @@ on_each_journal!(
     without_a_leader_anybody_takes_over_a_lease_later,
     a_woken_zombie_writes_nothing_stale_and_goes_on_with_a_new_lane,
     a_drain_hands_over_in_less_than_200_ms,
+    a_drain_ends_although_the_journal_is_away,
     an_act_reaches_the_node_that_runs_the_saga,
     an_act_outlives_the_node_that_runs_the_saga,
     what_waits_in_the_queue_is_run_by_whoever_has_room,
@@ -176,6 +177,18 @@ async fn a_drain_hands_over_in_less_than_200_ms(cluster: Cluster) {
         cluster.check(id, status).await;
     }
     cluster.shop.open_gate();
+}
+
+async fn a_drain_ends_although_the_journal_is_away(cluster: Cluster) {
+    let (a, b) = cluster.pair().await;
+    let id = cluster.stuck(&a, "1", "pay").await;
+    a.journal.set_away(true);
+    cluster.shop.open_gate();
+    let begun = Instant::now();
+    a.engine.drain().await;
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    // Nothing could be given up: the lease runs out.
+    cluster.check(id, b.settled(id).await).await;
 }
 
 async fn an_act_reaches_the_node_that_runs_the_saga(cluster: Cluster) {

@@ -3,7 +3,8 @@
 //! healed, and every saga must be at rest with its effects as it ended.
 //!
 //! Time is real and so is the order in which tasks run: a seed decides what goes wrong, not each interleaving. More seeds
-//! by `SIMULATION_SEEDS`, another first one by `SIMULATION_FIRST`.
+//! by `SIMULATION_SEEDS`, another first one by `SIMULATION_FIRST`. With `SIMULATION_UNFENCED` the journal lets former owners
+//! write, and it must fail.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -152,6 +153,9 @@ impl World {
             election: None,
         };
         let engine = Engine::open(config, ports).await.unwrap();
+        if std::env::var_os("SIMULATION_UNFENCED").is_some() {
+            journal.set_unfenced();
+        }
         if self.random.bool() {
             journal.set_rates(self.random.u32(..60), self.random.u32(..60));
         }
@@ -372,4 +376,11 @@ async fn whatever_fails_every_saga_comes_to_rest_as_its_effects_say() {
     for what in seen {
         assert!(tally.counts.contains_key(what), "no seed has seen this: {what}");
     }
+}
+
+#[test]
+fn an_epoch_that_comes_back_is_noticed() {
+    let owners = |epochs: &[i64]| epochs.iter().map(|epoch| (*epoch, ())).collect::<Vec<_>>();
+    assert!(!stale(&owners(&[1, 1, 3, 3, 2])), "the clock of one node may be behind");
+    assert!(stale(&owners(&[1, 3, 1])));
 }

@@ -100,8 +100,8 @@ mod tests {
 
     use super::*;
 
-    fn seen(free: i64, version: i64) -> Option<Seen> {
-        Some(Seen { free, version: Version::from_stored(version) })
+    const fn seen(free: i64, version: i64) -> Seen {
+        Seen { free, version: Version::from_stored(version) }
     }
 
     fn want(amounts: &[(&str, i64)]) -> Amounts {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn who_came_first_is_served_first_whole_or_not_at_all() {
-        let rows = Rows::from([("a".into(), seen(5, 7)), ("b".into(), seen(1, 1)), ("gone".into(), None)]);
+        let rows = Rows::from([("a".into(), Some(seen(5, 7))), ("b".into(), Some(seen(1, 1))), ("gone".into(), None)]);
         let wants = [
             want(&[("a", 3)]),
             want(&[("a", 1), ("b", 2)]),
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn refusals_alone_still_compare_the_version() {
-        let rows = Rows::from([("a".into(), seen(0, 4))]);
+        let rows = Rows::from([("a".into(), Some(seen(0, 4)))]);
         let (_, sums) = decide(&rows, &[want(&[("a", 1)])]);
         assert_eq!(sums, [Sum { key: "a".into(), expected: Version::from_stored(4), amount: 0, count: 0 }]);
     }
@@ -149,7 +149,7 @@ mod tests {
             wants in prop::collection::vec(prop::collection::btree_map(0..4_usize, 1..8_i64, 1..4), 0..40),
         ) {
             let name = |n: &usize| Key::from(["a", "b", "c", "d"][*n]);
-            let mut rows: Rows = free.iter().zip(0..).map(|(free, n)| (name(&n), seen(*free, 1))).collect();
+            let mut rows: Rows = free.iter().zip(0..).map(|(free, n)| (name(&n), Some(seen(*free, 1)))).collect();
             rows.insert(name(&3), None);
             let wants: Vec<Amounts> =
                 wants.iter().map(|it| it.iter().map(|(n, amount)| (name(n), *amount)).collect()).collect();

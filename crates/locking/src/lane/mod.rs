@@ -121,7 +121,8 @@ struct Want<C: Commit> {
 /// A lane for the rows of one place. Cheap to clone; its task ends with the last clone.
 pub struct Lane<C: Commit> {
     wants: mpsc::Sender<Want<C>>,
-    _task: Arc<AbortOnDropHandle<()>>,
+    /// Held for its end.
+    task: Arc<AbortOnDropHandle<()>>,
 }
 
 impl<C: Commit> Lane<C> {
@@ -129,7 +130,7 @@ impl<C: Commit> Lane<C> {
     pub fn open(commit: C, bounds: Bounds) -> Self {
         let (wants, queue) = mpsc::channel(bounds.queue.max(1));
         let task = TaskTracker::new().spawn(task::run(commit, bounds, queue));
-        Self { wants, _task: Arc::new(AbortOnDropHandle::new(task)) }
+        Self { wants, task: Arc::new(AbortOnDropHandle::new(task)) }
     }
 
     /// Hands a want to the lane and waits for its verdict, which is durable when it comes. A caller that goes away meanwhile
@@ -149,7 +150,7 @@ impl<C: Commit> Lane<C> {
 
 impl<C: Commit> Clone for Lane<C> {
     fn clone(&self) -> Self {
-        Self { wants: self.wants.clone(), _task: Arc::clone(&self._task) }
+        Self { wants: self.wants.clone(), task: Arc::clone(&self.task) }
     }
 }
 

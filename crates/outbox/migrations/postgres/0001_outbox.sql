@@ -50,29 +50,30 @@ $do$;
 
 -- How an aggregate type numbers its events: `given` (the row's version) or `drawn` (from outbox_sequence). Never both.
 create table outbox_type (
-    id   integer generated always as identity primary key,
-    name text not null unique,
+    name text primary key,
     way  text not null check (way in ('given', 'drawn'))
 );
 
--- The last event of each aggregate. Its row is the lock that orders the aggregate's writers.
+-- The last event of each aggregate. Its row is the lock that orders the aggregate's writers. It repeats how its type is
+-- numbered, so that an event needs one look and no join.
 create table outbox_sequence (
-    type_id      integer  not null references outbox_type (id),
-    aggregate_id text     not null,
-    last         bigint   not null check (last > 0),
-    last_id      bigint   not null,
-    previous_id  bigint   not null,
-    bucket       smallint not null check (bucket between 0 and 255),
-    primary key (type_id, aggregate_id)
+    aggregate_type text     not null,
+    aggregate_id   text     not null,
+    way            text     not null check (way in ('given', 'drawn')),
+    last           bigint   not null check (last > 0),
+    last_id        bigint   not null,
+    previous_id    bigint   not null,
+    bucket         smallint not null check (bucket between 0 and 255),
+    primary key (aggregate_type, aggregate_id)
 ) with (fillfactor = 70);
 
 -- Up to which number an aggregate's events have been archived. Apart from outbox_sequence, so that the archive never
 -- waits for a writer nor a writer for it.
 create table outbox_floor (
-    type_id      integer not null references outbox_type (id),
-    aggregate_id text    not null,
-    floor        bigint  not null,
-    primary key (type_id, aggregate_id)
+    aggregate_type text   not null,
+    aggregate_id   text   not null,
+    floor          bigint not null,
+    primary key (aggregate_type, aggregate_id)
 );
 
 -- Who publishes which buckets. The epoch is the fencing token that every claim, mark and move of the low-water mark names.
@@ -242,31 +243,43 @@ $sql$, $sql$
 
 -- Numbers an event that comes without an id: a plain INSERT, or the functions below for one event. The transaction has its
 -- own id first, then the aggregate's row is locked, then the event's id is drawn: the relay's low-water mark and the order
--- of the aggregate rest on that. (The id that a first event proposes is drawn before its row is there: no other event of
--- the aggregate can be earlier.)
+-- of the aggregate rest on that.
+--
+-- The UPDATE may draw an id before it has the lock, but uses it only if nobody has moved the row since: else the row is
+-- read again when the lock is there, and the id is drawn again with it. (Under REPEATABLE READ it fails instead.) The INSERT
+-- serves an aggregate's first event: no other can be earlier, and when another writer's turns out to be, the id is drawn
+-- again under the lock. Most events are not their aggregate's first, and the UPDATE costs half.
 create function @@.outbox_number() returns trigger
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $body$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $body$
 declare
     wanted constant bigint := new.sequence;
     number_way constant text := case when new.sequence is null then 'drawn' else 'given' end;
+    own_id xid8;
 begin
     if not @@.outbox_is_legal(new.aggregate_type, new.aggregate_id, new.event_type, new.payload::text) then
         perform @@.outbox_refuse(new.aggregate_type, new.aggregate_id, new.event_type, new.payload::text);
     end if;
-    perform pg_current_xact_id();
-    for attempt in 1 .. 2 loop
-        insert into @@.outbox_sequence as s (type_id, aggregate_id, last, last_id, previous_id, bucket)
-        select t.id, new.aggregate_id, 1, nextval('@@.outbox_id'), 0, hashtextextended(new.aggregate_id, t.id) & 255
-        from @@.outbox_type t
-        where t.name = new.aggregate_type and t.way = number_way
-        on conflict (type_id, aggregate_id) do update
-        set last = s.last + 1, previous_id = s.last_id, last_id = nextval('@@.outbox_id')
-        returning s.last, s.last_id, s.previous_id, s.bucket
-        into new.sequence, new.id, new.previous_id, new.bucket;
-        exit when found;
-        perform @@.outbox_know_type(new.aggregate_type, number_way);
-    end loop;
+    own_id := pg_current_xact_id();
+    update @@.outbox_sequence s
+    set last = s.last + 1, previous_id = s.last_id, last_id = nextval('@@.outbox_id')
+    where s.aggregate_type = new.aggregate_type and s.aggregate_id = new.aggregate_id and s.way = number_way
+    returning s.last, s.last_id, s.previous_id, s.bucket
+    into new.sequence, new.id, new.previous_id, new.bucket;
+    if not found then
+        for attempt in 1 .. 2 loop
+            insert into @@.outbox_sequence as s (aggregate_type, aggregate_id, way, last, last_id, previous_id, bucket)
+            select t.name, new.aggregate_id, t.way, 1, nextval('@@.outbox_id'), 0,
+                   hashtextextended(new.aggregate_id, hashtext(t.name)) & 255
+            from @@.outbox_type t
+            where t.name = new.aggregate_type and t.way = number_way
+            on conflict (aggregate_type, aggregate_id) do update
+            set last = s.last + 1, previous_id = s.last_id, last_id = nextval('@@.outbox_id')
+            returning s.last, s.last_id, s.previous_id, s.bucket
+            into new.sequence, new.id, new.previous_id, new.bucket;
+            exit when found;
+            perform @@.outbox_know_type(new.aggregate_type, number_way);
+        end loop;
+    end if;
     if wanted <> new.sequence then
         perform @@.outbox_refuse_sequence(new.aggregate_type, new.aggregate_id, wanted, new.sequence - 1);
     end if;
@@ -295,10 +308,11 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $body$
 declare
     amount constant integer := coalesce(cardinality(event_types), 0);
-    many_types integer[];
+    many_types text[];
     many_aggregates text[];
     many_ids bigint[];
     bad record;
+    own_id xid8;
 begin
     if amount = 0 then
         return array[]::uuid[];
@@ -312,7 +326,7 @@ begin
                 event_ids[1], coalesce(created_ats[1], clock_timestamp()));
         return event_ids;
     end if;
-    perform pg_current_xact_id();
+    own_id := pg_current_xact_id();
     -- In order of name, so that two transactions that meet the same new types wait for each other and never for ever.
     for bad in
         select e.kind, min(e.aggregate) as aggregate, min(e.event) as event, min(e.payload) as payload, e.way, e.legal
@@ -323,7 +337,7 @@ begin
                  u (kind, aggregate, event, payload, sequence)
         ) e
         left join @@.outbox_type t on t.name = e.kind and t.way = e.way
-        where t.id is null or not e.legal
+        where t.name is null or not e.legal
         group by e.kind, e.way, e.legal, case when e.legal then '' else e.aggregate || e.event end
         order by e.legal, e.kind, e.way
     loop
@@ -333,47 +347,46 @@ begin
         perform @@.outbox_know_type(bad.kind, bad.way);
     end loop;
     with event as (
-        select u.n, t.id as type_id, u.kind, u.aggregate, u.event, u.payload, u.header, u.given, u.event_id, u.at,
-               row_number() over (partition by t.id, u.aggregate order by u.n) as place,
-               count(*) over (partition by t.id, u.aggregate) as places
+        select u.*, row_number() over (partition by u.kind, u.aggregate order by u.n) as place,
+               count(*) over (partition by u.kind, u.aggregate) as places
         from unnest(aggregate_types, aggregate_ids, event_types, payloads, headers, sequences, event_ids, created_ats)
              with ordinality u (kind, aggregate, event, payload, header, given, event_id, at, n)
-        join @@.outbox_type t on t.name = u.kind
     ),
     claimed as (
-        insert into @@.outbox_sequence as s (type_id, aggregate_id, last, last_id, previous_id, bucket)
-        select c.type_id, c.aggregate, c.places, nextval('@@.outbox_id'), 0, hashtextextended(c.aggregate, c.type_id) & 255
-        from (select e.type_id, e.aggregate, e.places from event e where e.place = 1 order by e.type_id, e.aggregate) c
-        on conflict (type_id, aggregate_id) do update
+        insert into @@.outbox_sequence as s (aggregate_type, aggregate_id, way, last, last_id, previous_id, bucket)
+        select c.kind, c.aggregate, case when c.given is null then 'drawn' else 'given' end, c.places,
+               nextval('@@.outbox_id'), 0, hashtextextended(c.aggregate, hashtext(c.kind)) & 255
+        from (select * from event e where e.place = 1 order by e.kind, e.aggregate) c
+        on conflict (aggregate_type, aggregate_id) do update
         set last = s.last + excluded.last, previous_id = s.last_id, last_id = nextval('@@.outbox_id')
-        returning s.type_id, s.aggregate_id, s.last, s.last_id, s.previous_id, s.bucket
+        returning s.aggregate_type, s.aggregate_id, s.last, s.last_id, s.previous_id, s.bucket
     ),
     numbered as materialized (
         select o.*, case when o.place = 1 then o.last_id else nextval('@@.outbox_id') end as id
         from (
             select e.*, c.last - e.places + e.place as number, c.last_id, c.previous_id, c.bucket
-            from event e join claimed c on c.type_id = e.type_id and c.aggregate_id = e.aggregate
+            from event e join claimed c on c.aggregate_type = e.kind and c.aggregate_id = e.aggregate
             order by e.n
         ) o
     ),
     written as (
         insert into @@.outbox (id, previous_id, event_id, bucket, sequence, aggregate_id, aggregate_type, event_type, payload,
                                headers, created_at)
-        select n.id, coalesce(lag(n.id) over (partition by n.type_id, n.aggregate order by n.place), n.previous_id),
+        select n.id, coalesce(lag(n.id) over (partition by n.kind, n.aggregate order by n.place), n.previous_id),
                n.event_id, n.bucket,
                case when n.given is null or n.given = n.number then n.number
                     else @@.outbox_refuse_sequence(n.kind, n.aggregate, n.given, n.number - 1) end,
                n.aggregate, n.kind, n.event, n.payload::json, n.header::json, coalesce(n.at, clock_timestamp())
         from numbered n
     )
-    select array_agg(n.type_id), array_agg(n.aggregate), array_agg(n.id)
+    select array_agg(n.kind), array_agg(n.aggregate), array_agg(n.id)
     into many_types, many_aggregates, many_ids
     from numbered n
     where n.places > 1 and n.place = n.places;
     if many_ids is not null then
         update @@.outbox_sequence s set last_id = m.id
-        from unnest(many_types, many_aggregates, many_ids) m (type_id, aggregate, id)
-        where s.type_id = m.type_id and s.aggregate_id = m.aggregate;
+        from unnest(many_types, many_aggregates, many_ids) m (kind, aggregate, id)
+        where s.aggregate_type = m.kind and s.aggregate_id = m.aggregate;
     end if;
     return event_ids;
 end
@@ -511,11 +524,11 @@ begin
         return 'changed';
     end if;
     execute format(
-        'insert into @@.outbox_floor (type_id, aggregate_id, floor)
-         select t.id, o.aggregate_id, max(o.sequence)
-         from @@.%I o join @@.outbox_type t on t.name = o.aggregate_type
-         group by t.id, o.aggregate_id
-         on conflict (type_id, aggregate_id) do update set floor = greatest(outbox_floor.floor, excluded.floor)', name);
+        'insert into @@.outbox_floor (aggregate_type, aggregate_id, floor)
+         select o.aggregate_type, o.aggregate_id, max(o.sequence)
+         from @@.%I o
+         group by o.aggregate_type, o.aggregate_id
+         on conflict (aggregate_type, aggregate_id) do update set floor = greatest(outbox_floor.floor, excluded.floor)', name);
     insert into @@.outbox_archived (day, amount, checksum) values (wanted, amount, checksum)
     on conflict (day) do update set amount = outbox_archived.amount + excluded.amount, checksum = excluded.checksum,
                                     dropped_at = excluded.dropped_at;

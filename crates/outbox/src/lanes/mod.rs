@@ -152,6 +152,7 @@ struct Flight {
 #[derive(Debug, Default)]
 struct Marking {
     published: Vec<i64>,
+    holding: Vec<i64>,
     parked: Vec<Aggregate>,
     released: Vec<Aggregate>,
 }
@@ -258,7 +259,7 @@ impl<R> Lane<R> {
     /// are not committed yet. What stands below may be passed by a low-water mark.
     pub(crate) fn floor(&self, with_marks: bool) -> Option<i64> {
         let read = self.ready.iter().map(|entry| entry.id).chain(self.flying.iter().map(|flight| flight.id));
-        let marking = self.marking.iter().flat_map(|marking| &marking.published);
+        let marking = self.marking.iter().flat_map(|marking| marking.published.iter().chain(&marking.holding));
         let marks = self.marks.published.iter().chain(marking).copied().filter(|_| with_marks);
         let parks = self.marks.parked.iter().map(|park| park.event);
         read.chain(self.rewind).chain(marks).chain(parks).min()
@@ -356,6 +357,7 @@ impl<R> Lane<R> {
         let marks = std::mem::take(&mut self.marks);
         self.marking = Some(Marking {
             published: marks.published.clone(),
+            holding: marks.parked.iter().map(|park| park.event).collect(),
             parked: marks.parked.iter().map(|park| park.aggregate.clone()).collect(),
             released: std::mem::take(&mut self.released),
         });

@@ -221,6 +221,23 @@ fn a_sweep_finds_what_waits_behind_the_position() {
     assert_eq!(lane.next_batch(), [3, 8]);
 }
 
+#[test]
+fn the_floor_is_below_everything_that_a_crash_would_have_to_find() {
+    let mut lane = lane_with(&[(3, "a"), (4, "b"), (5, "b"), (6, "c")]);
+    assert_eq!(lane.floor(false), Some(3));
+    lane.next_batch();
+    lane.on_read(vec![entry(9, "d")]);
+    assert_eq!(lane.floor(false), Some(3), "in flight");
+    lane.on_produced(vec![refused(), Verdict::Acked, Verdict::Acked, Verdict::Acked], NOW, 0);
+    assert_eq!(lane.floor(false), Some(3), "its parking is not written");
+    lane.take_marks().unwrap();
+    assert_eq!((lane.floor(true), lane.floor(false)), (Some(3), Some(9)), "being written");
+    lane.on_marked();
+    assert_eq!(lane.floor(true), Some(9), "a parked event is found without a mark");
+    lane.rewind_from(2);
+    assert_eq!(lane.floor(true), Some(2));
+}
+
 /// An outbox and a log around a lane.
 struct World {
     lane: Lane<i64>,

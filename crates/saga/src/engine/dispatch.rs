@@ -135,11 +135,15 @@ async fn exchange(core: &Core, running: &Running, call: &Call, rendered: Rendere
         probe: call.probe,
         now: core.clock.now(),
     };
+    let outcomes = if call.op == Op::Action { &step.outcomes } else { &step.compensation_outcomes };
+    if let (Some(ttl), Op::Action, false) = (step.cache, call.op, call.probe) {
+        let (meaning, pause) = participant.read_through(outgoing, ttl, outcomes).await;
+        return meant(step, call.op, meaning, pause);
+    }
     let raw = participant.send(outgoing).await;
     if call.probe && raw.is_absent() {
         return Verdict::Absent;
     }
-    let outcomes = if call.op == Op::Action { &step.outcomes } else { &step.compensation_outcomes };
     let meaning = protocol::read(raw.exchange(), outcomes, participant.barrier(), core.clock.now());
     meant(step, call.op, meaning, raw.retry_after())
 }

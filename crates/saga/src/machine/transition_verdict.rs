@@ -250,6 +250,10 @@ impl Turn<'_> {
         asking.attempts += u32::from(costs);
         let attempts = asking.attempts;
         asking.next = Some(next);
+        if trouble == Trouble::NotSent {
+            // What is not sent takes none of the time in which an answer may be missing: a breaker's pause is nobody's attempt.
+            asking.since = asking.since.map(|since| since + next.since(self.now));
+        }
         if self.state().steps[step].side(op).trouble != Some(trouble) {
             self.push(Entry::Troubled { step, op, at: self.now, trouble, attempts, detail });
         }

@@ -89,7 +89,7 @@ async fn a_node_that_is_told_to_end_hands_over_at_once() {
     };
     wait_for("the other node writes", Duration::from_secs(5), || async { owners().await > 1 }).await;
     let took = told.elapsed();
-    assert!(took < Duration::from_millis(1_000), "far below a lease of 2 s: {took:?}");
+    assert!(took < Duration::from_secs(1), "far below a lease of 2 s: {took:?}");
     cluster.shop.shut(false);
     assert!(first.child.wait().await.unwrap().success(), "it ends in order");
     for id in &ids {
@@ -108,7 +108,7 @@ async fn any_node_answers_waits_lists_and_acts() {
     let listed = cluster.ask(Request::get(&second.base, "/v1/sagas?status=running&definition=trip")).await;
     assert_eq!(listed.json::<Value>().unwrap()["sagas"].as_array().unwrap().len(), 2);
     let act = json!({"reason": "the customer has changed their mind"});
-    let cancel = Request::post(&second.base, &format!("/v1/sagas/{}/cancel", ids[0]), &act);
+    let cancel = Request::post(&second.base, format!("/v1/sagas/{}/cancel", ids[0]), &act);
     let answer = cluster.ask(cancel.clone()).await;
     assert!(answer.status.is_success(), "{}", answer.detail());
     let waiting = async {
@@ -125,7 +125,7 @@ async fn any_node_answers_waits_lists_and_acts() {
     // A repeat of the act, at the other node, changes nothing.
     let again = cluster.ask(cancel).await;
     assert!(again.status.is_success(), "{}", again.detail());
-    let refused = Request::post(&first.base, &format!("/v1/sagas/{}/cancel", ids[1]), &act);
+    let refused = Request::post(&first.base, format!("/v1/sagas/{}/cancel", ids[1]), &act);
     assert_eq!(cluster.ask(refused).await.status, 409);
 }
 

@@ -201,7 +201,7 @@ impl Cluster {
     }
 
     pub(crate) async fn status(&self, node: &Node, id: &str) -> String {
-        let answer = self.ask(Request::get(&node.base, &format!("/v1/sagas/{id}"))).await;
+        let answer = self.ask(Request::get(&node.base, format!("/v1/sagas/{id}"))).await;
         answer.json::<Value>().unwrap()["status"].as_str().unwrap_or_default().to_owned()
     }
 

@@ -15,5 +15,4 @@ pub(crate) use steadfast::db::Db;
 pub(crate) use steadfast_testkit::{TestDb as Database, database};
 
 /// The records here count by the clock of the test.
-#[expect(clippy::unused_async, reason = "of the same form as where there is something to do")]
 async fn expire(_: &Db) {}

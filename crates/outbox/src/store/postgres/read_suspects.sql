@@ -12,10 +12,9 @@ rows_of as (
     group by aggregate_type, aggregate_id
 ),
 known as (
-    select t.name as aggregate_type, s.aggregate_id, s.last, coalesce(f.floor, 0) as floor
+    select s.aggregate_type, s.aggregate_id, s.last, coalesce(f.floor, 0) as floor
     from outbox_sequence s
-    join outbox_type t on t.id = s.type_id
-    left join outbox_floor f on f.type_id = s.type_id and f.aggregate_id = s.aggregate_id
+    left join outbox_floor f on f.aggregate_type = s.aggregate_type and f.aggregate_id = s.aggregate_id
 )
 select coalesce(k.aggregate_type, r.aggregate_type), coalesce(k.aggregate_id, r.aggregate_id),
        coalesce(k.floor, 0), coalesce(k.last, 0)

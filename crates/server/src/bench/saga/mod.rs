@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// The journal in PostgreSQL, in a database made for the run on this server, such as
-    /// postgres://postgres@127.0.0.1:55432; without it, in SQLite.
+    /// `postgres://postgres@127.0.0.1:55432`; without it, in SQLite.
     #[arg(long, env = "STEADFAST_BENCH_POSTGRES", hide_env_values = true, value_name = "URL")]
     postgres: Option<String>,
     /// Of a hundred sagas, how many are refused at their last step and compensated.

@@ -22,7 +22,7 @@ const IGNORED: [&str; 6] = [
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct Arguments {
-    /// The TOML file; each of its keys may also be a variable: `database.url` is STEADFAST_DATABASE__URL.
+    /// The TOML file; each of its keys may also be a variable: `database.url` is `STEADFAST_DATABASE__URL`.
     #[arg(long, env = "STEADFAST_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Overrides `listen`.

@@ -12,7 +12,7 @@ use steadfast_core::sealing::Keyring;
 use steadfast_host::auth::{self, Verifier};
 use steadfast_host::config::{Secret, duration};
 use steadfast_saga::engine;
-use steadfast_saga::participant::client::{ParticipantConfig, Participants};
+use steadfast_saga::participant::client::{ParticipantConfig, Participants, TlsSettings};
 use steadfast_saga::participant::token;
 
 use crate::roles::database::Database;
@@ -100,6 +100,8 @@ pub(crate) struct Participant {
     probe: Option<String>,
     #[serde(default)]
     allow: Vec<String>,
+    #[serde(default)]
+    tls: TlsSettings,
 }
 
 /// A length of time.
@@ -256,6 +258,7 @@ impl Participant {
             idempotency_ttl: self.idempotency_ttl.map(|text| text.0),
             probe: self.probe.clone(),
             allow: self.allow.clone(),
+            tls: self.tls.clone(),
             ..usual
         })
     }

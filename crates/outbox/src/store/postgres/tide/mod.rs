@@ -26,8 +26,8 @@ const NEAR: i64 = 20_000;
 const STRETCH: i64 = 200_000;
 /// A look at what was read before is followed by so many times its duration of other work: at most 5 % of the time.
 const REST: u32 = 19;
-/// Without news the frontier is asked for this often, so that a restart finds the mark near.
-const FRONTIER_AGE: Duration = Duration::from_mins(1);
+/// Without news the frontier is asked for this often: what is held back, or another lane's, is then behind the position.
+const FRONTIER_AGE: Duration = Duration::from_secs(2);
 
 /// What the database says of the frontier.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,6 @@
 mod points;
 mod world;
 
-
 use futures_util::StreamExt;
 use futures_util::stream;
 
@@ -28,14 +27,14 @@ async fn tried(world: &World, card: Card, deaths: Vec<usize>) -> usize {
 
 /// Every single point, then every pair of points; in worlds of their own.
 async fn enumerated(card: Card) {
-    let plain = tried(&World::new().await, card, Vec::new()).await;
+    let plain = tried(&Box::pin(World::new()).await, card, Vec::new()).await;
     assert!(plain > 10, "the points are there: {plain}");
     let mut plans: Vec<Vec<usize>> = (0..plain).map(|first| vec![first]).collect();
     // The second death comes soon after the first, while the next life takes up what it finds, or on its way to the end.
     plans.extend((0..plain).flat_map(|first| (1..5).map(move |gap| vec![first, first + gap])));
     let chunks: Vec<Vec<Vec<usize>>> = plans.chunks(plans.len().div_ceil(AT_ONCE)).map(<[_]>::to_vec).collect();
     let running = stream::iter(chunks).map(|plans| async move {
-        let world = World::new().await;
+        let world = Box::pin(World::new()).await;
         for deaths in plans {
             tried(&world, card, deaths).await;
         }
@@ -46,10 +45,10 @@ async fn enumerated(card: Card) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_completes_dies_at_every_point() {
-    enumerated(Card::Good).await;
+    Box::pin(enumerated(Card::Good)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_is_compensated_dies_at_every_point() {
-    enumerated(Card::GoodForNoStock).await;
+    Box::pin(enumerated(Card::GoodForNoStock)).await;
 }
