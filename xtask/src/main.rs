@@ -26,9 +26,10 @@ usage: cargo xtask TASK
           redis     a cluster at 127.0.0.1:7001 to 7006, one server that keeps every write at 127.0.0.1:16399
           kafka     127.0.0.1:19092; with --brokers 3 also 19094 and 19096
 
-  torture saga [--minutes N | --seconds N] [--seed S]
+  torture saga [--minutes N | --seconds N] [--seed S] [--without-barrier]
           real processes and servers of its own, killed, stopped and cut off by the seed's timeline, then checked;
-          the last line is a JSON summary, the exit code tells; a failing run keeps its logs below target/torture
+          the last line is a JSON summary, the exit code tells; a failing run keeps its logs below target/torture;
+          without its participants' barriers it must fail, which proves that its checks see
 ";
 
 /// The seed of the runs in `ci`: the same faults at the same moments for everybody.

@@ -30,6 +30,8 @@ pub(super) struct Arguments {
     /// How long faults are made. Start, healing and checks come on top.
     pub(super) length: Duration,
     pub(super) seed: u64,
+    /// Participants take effect without looking at their barrier: then the checks must find violations.
+    pub(super) without_barrier: bool,
 }
 
 pub(super) fn parse(words: &[String]) -> Result<Arguments> {
@@ -37,15 +39,20 @@ pub(super) fn parse(words: &[String]) -> Result<Arguments> {
     let Some((name, options)) = words.split_first() else { bail!("say what to torture: {names}") };
     let campaign = Campaign::ALL.into_iter().find(|campaign| campaign.name() == name);
     let campaign = campaign.with_context(|| format!("there is no torture {name:?}: {names}"))?;
-    let mut arguments = Arguments { campaign, length: LENGTH, seed: fastrand::u64(..1_000_000_000) };
+    let mut arguments =
+        Arguments { campaign, length: LENGTH, seed: fastrand::u64(..1_000_000_000), without_barrier: false };
     let mut options = options.iter();
     while let Some(option) = options.next() {
+        if option == "--without-barrier" {
+            arguments.without_barrier = true;
+            continue;
+        }
         let value = options.next().with_context(|| format!("{option} needs a value"))?;
         match option.as_str() {
             "--minutes" => arguments.length = minutes(option, value, 1.0)?,
             "--seconds" => arguments.length = minutes(option, value, 60.0)?,
             "--seed" => arguments.seed = value.parse().with_context(|| format!("--seed {value:?}: give a number"))?,
-            other => bail!("torture knows no {other:?}: there are --minutes, --seconds and --seed"),
+            other => bail!("torture knows no {other:?}: there are --minutes, --seconds, --seed and --without-barrier"),
         }
     }
     Ok(arguments)
@@ -71,7 +78,9 @@ mod tests {
     #[test]
     fn length_and_seed_are_read() {
         let arguments = parsed(&["saga", "--minutes", "3", "--seed", "7"]).unwrap();
-        assert_eq!(arguments, Arguments { campaign: Campaign::Saga, length: Duration::from_mins(3), seed: 7 });
+        let length = Duration::from_mins(3);
+        assert_eq!(arguments, Arguments { campaign: Campaign::Saga, length, seed: 7, without_barrier: false });
+        assert!(parsed(&["saga", "--without-barrier", "--seed", "7"]).unwrap().without_barrier);
         assert_eq!(parsed(&["saga", "--seconds", "60"]).unwrap().length, Duration::from_mins(1));
     }
 

@@ -21,12 +21,15 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use self::mishap::Rates;
 
+/// By whom the way leads to: how often what was done.
+type Done = BTreeMap<String, BTreeMap<&'static str, u64>>;
+
 /// What holds for all proxies of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Network {
     seed: u64,
     rates: watch::Sender<Rates>,
-    done: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    done: Arc<Mutex<Done>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -48,13 +51,14 @@ impl Network {
         self.rates.send_replace(rates);
     }
 
-    /// Listens on `port` for what is meant for `upstream`.
-    pub(super) async fn proxy(&self, name: &str, port: u16, upstream: SocketAddr) -> Result<Proxy> {
+    /// Listens on `port` for what `from` means for `to`, who is at `upstream`.
+    pub(super) async fn proxy(&self, from: &str, to: &str, port: u16, upstream: SocketAddr) -> Result<Proxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-        let listener = listener.with_context(|| format!("listening on {port} for {name}"))?;
+        let listener = listener.with_context(|| format!("listening on {port} for {to}"))?;
         let link = Arc::new(Link {
             upstream,
-            seed: self.seed ^ hash(name),
+            to: to.to_owned(),
+            seed: self.seed ^ hash(&format!("{from} to {to}")),
             connections: AtomicU64::new(0),
             blocked: watch::Sender::new(false),
             network: self.clone(),
@@ -64,8 +68,8 @@ impl Network {
         Ok(Proxy { link })
     }
 
-    /// How often what was done to connections.
-    pub(super) fn done(&self) -> BTreeMap<&'static str, u64> {
+    /// How often what was done to connections, by whom they led to.
+    pub(super) fn done(&self) -> Done {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -76,8 +80,9 @@ impl Network {
         self.tasks.wait().await;
     }
 
-    fn count(&self, kind: &'static str) {
-        *self.done.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+    fn count(&self, to: &str, kind: &'static str) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        *done.entry(to.to_owned()).or_default().entry(kind).or_default() += 1;
     }
 }
 
@@ -96,6 +101,7 @@ impl Proxy {
 
 #[derive(Debug)]
 struct Link {
+    to: String,
     upstream: SocketAddr,
     seed: u64,
     connections: AtomicU64,
@@ -169,7 +175,7 @@ mod tests {
     async fn proxied(network: &Network) -> (Proxy, TcpStream, watch::Receiver<usize>) {
         let (address, count) = upstream().await;
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
-        let proxy = network.proxy("a way", free, address).await.unwrap();
+        let proxy = network.proxy("a client", "a server", free, address).await.unwrap();
         (proxy, TcpStream::connect((Ipv4Addr::LOCALHOST, free)).await.unwrap(), count)
     }
 
@@ -211,7 +217,7 @@ mod tests {
             network.set(Rates { cut: 10_000, delay: 0, stall: 0 });
             client.write_u8(1).await.unwrap();
             assert!(client.read_u8().await.is_err(), "every piece is cut");
-            if network.done().contains_key("cut_after_request") {
+            if network.done()["a server"].contains_key("cut_after_request") {
                 count.wait_for(|count| *count == 1).await.unwrap();
                 return network.close().await;
             }

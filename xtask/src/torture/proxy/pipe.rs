@@ -70,7 +70,7 @@ impl Pipe<'_> {
         let rates = *network.rates.borrow();
         let mishap = Mishap::draw(&mut self.rng, rates, self.direction, length);
         if let Some(name) = mishap.name(self.direction) {
-            network.count(name);
+            network.count(&self.link.to, name);
         }
         let passes = match mishap {
             Mishap::None => Some(length),

@@ -43,7 +43,7 @@ const ASK_LONGER: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report> {
     let entries = timeline::deal(arguments.seed, arguments.length, &Kind::ALL, Fault::draw);
-    let mut world = World::start(folder, workspace(folder)?, arguments.seed).await?;
+    let mut world = World::start(folder, workspace(folder)?, arguments).await?;
     let mut report = Report::default();
     let memory = Memory::default();
     let watch = Watch::default();

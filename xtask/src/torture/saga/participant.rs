@@ -27,6 +27,8 @@ pub(super) const LISTEN: &str = "PARTICIPANT_LISTEN";
 pub(super) const DATABASE: &str = "PARTICIPANT_DATABASE";
 pub(super) const KEY: &str = "PARTICIPANT_KEY";
 pub(super) const SEED: &str = "PARTICIPANT_SEED";
+/// `true`, or `false` to prove that the checks see what a barrier prevents.
+pub(super) const BARRIER: &str = "PARTICIPANT_BARRIER";
 const PROBLEM: &str = "application/problem+json";
 
 /// Serves until it is killed: `torture-participant NAME`, the rest from the environment.
@@ -38,7 +40,8 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     let pool = options.connect_lazy(&variable(DATABASE)?).context(DATABASE)?;
     let seed = variable(SEED)?.parse().context(SEED)?;
     let rng = Mutex::new(Rng::with_seed(seed));
-    let participant = Arc::new(Participant { name, key: variable(KEY)?.into_bytes(), pool, rng });
+    let has_barrier = variable(BARRIER)?.parse().context(BARRIER)?;
+    let participant = Arc::new(Participant { name, key: variable(KEY)?.into_bytes(), pool, rng, has_barrier });
     let router = Router::new()
         .route("/effect", post(effect))
         .route("/readyz", get(|| async { StatusCode::NO_CONTENT }))
@@ -52,13 +55,14 @@ struct Participant {
     key: Vec<u8>,
     pool: PgPool,
     rng: Mutex<Rng>,
+    has_barrier: bool,
 }
 
 /// What a participant does wrong by itself, beside what its network does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whim {
     None,
-    /// Takes its time between effect and commit: here a kill meets an effect half done.
+    /// Takes its time between effect and commit: here a kill meets an effect half done, and a saga its node's end.
     Linger(Duration),
     /// Commits, and answers that it failed.
     Deny,
@@ -69,9 +73,9 @@ enum Whim {
 impl Whim {
     fn draw(rng: &mut Rng) -> Self {
         match rng.u32(..1_000) {
-            0..30 => Self::Linger(Duration::from_millis(rng.u64(20..600))),
-            30..40 => Self::Deny,
-            40..50 => Self::Abandon,
+            0..200 => Self::Linger(Duration::from_millis(rng.u64(20..900))),
+            200..210 => Self::Deny,
+            210..220 => Self::Abandon,
             _ => Self::None,
         }
     }
@@ -139,6 +143,9 @@ impl Participant {
     /// Enter, work, leave, in one transaction.
     async fn handle(&self, call: &Call, body: &Bytes, whim: Whim) -> Result<Response> {
         let asked: Value = serde_json::from_slice(body).context("a JSON body")?;
+        if !self.has_barrier {
+            return self.act_blindly(call, &asked).await;
+        }
         let mut tx = self.pool.begin().await?;
         let entered = sqlx::query(include_str!("sql/enter_barrier.sql"))
             .bind(&call.key)
@@ -168,13 +175,27 @@ impl Participant {
             Whim::Abandon => anyhow::bail!("abandoned after the effect, before the commit"),
             Whim::None | Whim::Deny => {}
         }
-        let is_mute = asked["mute"] == call.step.as_str();
-        let done = if is_mute { json!({}) } else { json!({ "receipt": format!("{}/{}", self.name, call.key) }) };
-        let done = done.to_string();
+        let done = self.done(call, &asked);
         let leave = sqlx::query(include_str!("sql/leave_barrier.sql"));
         leave.bind(&call.key).bind(200).bind("application/json").bind(done.as_bytes()).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(answer(StatusCode::OK, "application/json", done))
+    }
+
+    /// The effect at every call, as a service without a barrier would have it.
+    async fn act_blindly(&self, call: &Call, asked: &Value) -> Result<Response> {
+        if call.is_action && asked["refuse"] == call.step.as_str() {
+            return Ok(problem(StatusCode::CONFLICT, "business-refusal", "as the plan wants it"));
+        }
+        sqlx::query(include_str!("sql/insert_effect.sql")).bind(&call.key).execute(&self.pool).await?;
+        Ok(answer(StatusCode::OK, "application/json", self.done(call, asked)))
+    }
+
+    /// The answer of the work: a receipt, which a mute step lacks.
+    fn done(&self, call: &Call, asked: &Value) -> String {
+        let is_mute = asked["mute"] == call.step.as_str();
+        let done = if is_mute { json!({}) } else { json!({ "receipt": format!("{}/{}", self.name, call.key) }) };
+        done.to_string()
     }
 }
 

@@ -15,6 +15,7 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use super::super::arguments::Arguments;
 use super::super::folder::Folder;
 use super::super::http::ask;
 use super::super::process::{Process, Recipe};
@@ -91,7 +92,7 @@ pub(super) struct World {
 
 impl World {
     /// Makes it and waits until every orchestrator is ready and knows the definitions.
-    pub(super) async fn start(folder: &Folder, root: &Path, seed: u64) -> Result<Self> {
+    pub(super) async fn start(folder: &Folder, root: &Path, arguments: &Arguments) -> Result<Self> {
         let ports = Ports { first: folder.ports(PORTS)? };
         let steadfast = folder.program(&root.join("target/release/steadfast"), "steadfast")?;
         // The very program that runs, even where a build has replaced its file.
@@ -104,12 +105,12 @@ impl World {
             sqlx::raw_sql(include_str!("sql/create_ledger.sql")).execute(db).await.context("making a ledger")?;
         }
 
-        let network = Network::new(seed);
+        let network = Network::new(arguments.seed);
         let mut world = Self {
             ways: ways(&network, ports).await?,
             network,
             orchestrators: Vec::new(),
-            participants: (0..3).map(|index| participant(&path, &xtask, ports, index, seed)).collect(),
+            participants: (0..3).map(|index| participant(&path, &xtask, ports, index, arguments)).collect(),
             orchestrator_db,
             participant_dbs,
             api: Api::new((0..3).map(|node| local(ports.orchestrator(node))).collect(), secret("users")),
@@ -230,26 +231,27 @@ async fn make_databases(folder: &Folder, ports: Ports, steadfast: &Path) -> Resu
 async fn ways(network: &Network, ports: Ports) -> Result<Vec<Ways>> {
     let mut all = Vec::new();
     for node in 0..3 {
-        let to_postgres = format!("orchestrator-{} to postgres", node + 1);
-        let to_postgres = network.proxy(&to_postgres, ports.to_postgres(node), local(ports.postgres())).await?;
+        let from = format!("orchestrator-{}", node + 1);
+        let postgres = local(ports.postgres());
+        let to_postgres = network.proxy(&from, "postgres", ports.to_postgres(node), postgres).await?;
         let mut to_participants = Vec::new();
         for (index, name) in (0..).zip(PARTICIPANTS) {
-            let way = format!("orchestrator-{} to {name}", node + 1);
             let upstream = local(ports.participant(index));
-            to_participants.push(network.proxy(&way, ports.to_participant(node, index), upstream).await?);
+            to_participants.push(network.proxy(&from, name, ports.to_participant(node, index), upstream).await?);
         }
         all.push(Ways { to_postgres, to_participants });
     }
     Ok(all)
 }
 
-fn participant(folder: &Path, xtask: &Path, ports: Ports, index: u16, seed: u64) -> Process {
+fn participant(folder: &Path, xtask: &Path, ports: Ports, index: u16, run: &Arguments) -> Process {
     let name = PARTICIPANTS[usize::from(index)];
     let environment = [
         (participant::LISTEN, local(ports.participant(index)).to_string()),
         (participant::DATABASE, url(ports.postgres(), name)),
         (participant::KEY, secret(name)),
-        (participant::SEED, (seed ^ u64::from(index)).to_string()),
+        (participant::SEED, (run.seed ^ u64::from(index)).to_string()),
+        (participant::BARRIER, (!run.without_barrier).to_string()),
     ];
     Process::new(Recipe {
         name: name.to_owned(),
