@@ -11,6 +11,7 @@ pub(super) struct Seen<M> {
     pub(super) record: Option<Record>,
     pub(super) now: Timestamp,
     /// What the store knows this state of the record by.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis compares by it"))]
     pub(super) mark: M,
 }
 

@@ -167,7 +167,10 @@ impl Participant {
             let refuse = sqlx::query(include_str!("sql/refuse_barrier.sql"));
             refuse.bind(&call.key).bind(409).bind(PROBLEM).bind(refusal.as_bytes()).execute(&mut *tx).await?;
             tx.commit().await?;
-            return Ok(answer(StatusCode::CONFLICT, PROBLEM, refusal));
+            let mut response = answer(StatusCode::CONFLICT, PROBLEM, refusal);
+            // It is stored: it holds for every attempt, also for one still on its way.
+            response.headers_mut().insert("saga-outcome", HeaderValue::from_static("refused"));
+            return Ok(response);
         }
         sqlx::query(include_str!("sql/insert_effect.sql")).bind(&call.key).execute(&mut *tx).await?;
         match whim {

@@ -21,58 +21,41 @@ struct Held {
     busy: bool,
 }
 
-/// When which lane that held sagas was seen with a new owner.
+/// A lane that held sagas when its owner was struck.
 #[derive(Debug)]
-struct Change {
-    at: Instant,
-    lane: i64,
-}
-
-/// A node was struck while it held these lanes.
-#[derive(Debug)]
-struct Strike {
-    at: Instant,
+struct Orphan {
+    struck: Instant,
     kind: &'static str,
-    lanes: Vec<i64>,
+    lane: i64,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     held: BTreeMap<i64, Held>,
-    changes: Vec<Change>,
-    strikes: Vec<Strike>,
+    orphans: Vec<Orphan>,
+    times: BTreeMap<&'static str, Vec<u64>>,
 }
 
 impl Seen {
     fn see(&mut self, at: Instant, lanes: BTreeMap<i64, Held>) {
-        for (lane, now) in &lanes {
-            if self.held.get(lane).is_some_and(|before| before.busy && before.epoch != now.epoch) {
-                self.changes.push(Change { at, lane: *lane });
+        let Self { held: before, orphans, times } = self;
+        orphans.retain(|orphan| {
+            let (Some(before), Some(now)) = (before.get(&orphan.lane), lanes.get(&orphan.lane)) else { return false };
+            if before.epoch == now.epoch {
+                // One whose last saga has come to rest needs no new owner.
+                return now.busy;
             }
-        }
+            let millis = u64::try_from((at - orphan.struck).as_millis()).unwrap_or(u64::MAX);
+            times.entry(orphan.kind).or_default().push(millis);
+            false
+        });
         self.held = lanes;
     }
 
     fn strike(&mut self, at: Instant, kind: &'static str, node: &str) {
         let prefix = format!("{node}-");
-        let lanes = self.held.iter().filter(|(_, held)| held.owner.starts_with(&prefix)).map(|(lane, _)| *lane);
-        let lanes = lanes.collect();
-        self.strikes.push(Strike { at, kind, lanes });
-    }
-
-    /// From each strike to the moment at which each of its lanes had an owner again.
-    fn times(&self) -> BTreeMap<&'static str, Vec<u64>> {
-        let mut times: BTreeMap<&'static str, Vec<u64>> = BTreeMap::new();
-        for strike in &self.strikes {
-            for lane in &strike.lanes {
-                let next = self.changes.iter().find(|change| change.lane == *lane && change.at >= strike.at);
-                if let Some(change) = next {
-                    let millis = u64::try_from((change.at - strike.at).as_millis()).unwrap_or(u64::MAX);
-                    times.entry(strike.kind).or_default().push(millis);
-                }
-            }
-        }
-        times
+        let lost = self.held.iter().filter(|(_, held)| held.busy && held.owner.starts_with(&prefix));
+        self.orphans.extend(lost.map(|(lane, _)| Orphan { struck: at, kind, lane: *lane }));
     }
 }
 
@@ -103,9 +86,9 @@ impl Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).strike(Instant::now(), kind, &name);
     }
 
-    /// Milliseconds by the kind of fault.
+    /// From a strike to a new owner, in milliseconds, by the kind of fault.
     pub(super) fn times(&self) -> BTreeMap<&'static str, Vec<u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).times()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).times.clone()
     }
 }
 
@@ -113,9 +96,9 @@ impl Watch {
 mod tests {
     use super::*;
 
-    fn lanes(all: &[(i64, &str, i64)]) -> BTreeMap<i64, Held> {
-        let held = |(lane, owner, epoch): &(i64, &str, i64)| {
-            (*lane, Held { owner: (*owner).to_owned(), epoch: *epoch, busy: true })
+    fn lanes(all: &[(i64, &str, i64, bool)]) -> BTreeMap<i64, Held> {
+        let held = |(lane, owner, epoch, busy): &(i64, &str, i64, bool)| {
+            (*lane, Held { owner: (*owner).to_owned(), epoch: *epoch, busy: *busy })
         };
         all.iter().map(held).collect()
     }
@@ -124,11 +107,14 @@ mod tests {
     async fn a_takeover_is_timed_from_the_strike_to_the_new_epoch() {
         let begun = Instant::now();
         let at = |millis| begun + Duration::from_millis(millis);
+        let (one, other) = ("orchestrator-1-9-a", "orchestrator-11-9-b");
         let mut seen = Seen::default();
-        seen.see(at(0), lanes(&[(1, "orchestrator-1-9-a", 5), (2, "orchestrator-11-9-b", 6)]));
+        seen.see(at(0), lanes(&[(1, one, 5, true), (2, other, 6, true), (3, one, 2, true), (4, one, 3, false)]));
         seen.strike(at(100), "killed", "orchestrator-1");
-        seen.see(at(200), lanes(&[(1, "orchestrator-1-9-a", 5), (2, "orchestrator-11-9-b", 7)]));
-        seen.see(at(6_100), lanes(&[(1, "orchestrator-2-7-c", 8), (2, "orchestrator-11-9-b", 7)]));
-        assert_eq!(seen.times(), BTreeMap::from([("killed", vec![6_000])]));
+        // Lane 2 is another's, lane 3 comes to rest without a new owner, lane 4 held nothing.
+        seen.see(at(200), lanes(&[(1, one, 5, true), (2, other, 7, true), (3, one, 2, false), (4, one, 3, true)]));
+        let new = "orchestrator-2-7-c";
+        seen.see(at(6_100), lanes(&[(1, new, 8, true), (2, other, 7, true), (3, new, 9, true), (4, new, 9, true)]));
+        assert_eq!(seen.times, BTreeMap::from([("killed", vec![6_000])]));
     }
 }

@@ -276,8 +276,7 @@ fn orchestrator(folder: &Folder, steadfast: &Path, ports: Ports, node: u16) -> R
         folder.write("seal.key", &hex(secret("seal").as_bytes()))?.display(),
     );
     for (index, participant) in (0..).zip(PARTICIPANTS) {
-        let key = hex(secret(participant).as_bytes());
-        let file = folder.write(&format!("{participant}.key"), &key)?;
+        let file = folder.write(&format!("{participant}.key"), &secret(participant))?;
         let address = local(ports.to_participant(node, index));
         write!(
             config,

@@ -86,7 +86,7 @@ pub(crate) struct Sealing {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Participant {
     base_urls: Vec<String>,
-    /// 64 hexadecimal digits or more, shared with the participant.
+    /// At least 32 characters, shared with the participant: its bytes are the key.
     key: Secret,
     #[serde(default = "yes")]
     barrier: bool,
@@ -247,7 +247,7 @@ impl Etcd {
 impl Participant {
     fn named(&self, name: &str) -> Result<ParticipantConfig> {
         let place = format!("participants.{name}.key");
-        let key = token::Key::new(&bytes(&self.key, &place)?).with_context(|| place)?;
+        let key = token::Key::new(self.key.expose().trim().as_bytes()).with_context(|| place)?;
         let first = self.base_urls.first().cloned().unwrap_or_default();
         let usual = ParticipantConfig::new(name, first, key);
         Ok(ParticipantConfig {
