@@ -18,6 +18,7 @@ pub(crate) struct Faulty {
     inner: Arc<dyn Journal>,
     away: AtomicBool,
     stopped: watch::Sender<bool>,
+    held: watch::Sender<bool>,
     /// What a fence refuses is written all the same: to see that a test notices.
     unfenced: AtomicBool,
     /// Of a thousand calls that write, so many fail before they are written.
@@ -44,6 +45,7 @@ impl Faulty {
             inner,
             away: AtomicBool::new(false),
             stopped: watch::Sender::new(false),
+            held: watch::Sender::new(false),
             unfenced: AtomicBool::new(false),
             failing: AtomicU32::new(0),
             losing: AtomicU32::new(0),
@@ -63,6 +65,11 @@ impl Faulty {
     /// No call comes back: the process is stopped, or its network is. What was asked for is done once it is woken.
     pub(crate) fn set_stopped(&self, stopped: bool) {
         self.stopped.send_replace(stopped);
+    }
+
+    /// Histories do not come until they are let go.
+    pub(crate) fn hold_histories(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     pub(crate) fn set_rates(&self, failing: u32, losing: u32) {
@@ -216,6 +223,7 @@ impl Journal for Faulty {
 
     async fn histories(&self, rows: &[Row]) -> Result<Vec<Option<History>>, Error> {
         self.read().await?;
+        self.held.subscribe().wait_for(|held| !held).await.unwrap();
         let histories = self.inner.histories(rows).await?;
         let poisoned = self.poisoned.lock().unwrap();
         let readable = |(row, history): (&Row, Option<History>)| history.filter(|_| !poisoned.contains(&row.id));

@@ -50,6 +50,7 @@ on_each_journal!(
     an_act_outlives_the_node_that_runs_the_saga,
     what_waits_in_the_queue_is_run_by_whoever_has_room,
     what_waits_in_the_queue_can_be_cancelled_anywhere,
+    an_act_whose_caller_goes_away_leaves_nothing_behind,
     any_node_waits_for_any_saga,
     one_node_leads_and_another_after_it,
     while_the_journal_is_away_nothing_is_accepted_or_sent_and_then_it_goes_on,
@@ -261,6 +262,25 @@ async fn what_waits_in_the_queue_can_be_cancelled_anywhere(cluster: Cluster) {
     assert_eq!(a.settled(id).await, Status::Compensated);
     cluster.check(id, Status::Compensated).await;
     assert_eq!(cluster.shop.asked("create", Op::Action), 2, "nothing was sent for it");
+    cluster.shop.open_gate();
+    for id in held {
+        cluster.check(id, b.settled(id).await).await;
+    }
+}
+
+async fn an_act_whose_caller_goes_away_leaves_nothing_behind(cluster: Cluster) {
+    let full = Config { in_flight: 1, ..config() };
+    let (a, b) = (cluster.node(full.clone()).await, cluster.node(full).await);
+    a.engine.upload(DEFINITION, BTreeMap::new(), "test").await.unwrap();
+    let held = [cluster.stuck(&a, "a", "pay").await, cluster.stuck(&b, "b", "pay").await];
+    let id = a.start("1").await.id;
+    // The saga is had from the queue, and its history does not come before the caller has gone.
+    b.journal.hold_histories(true);
+    let gone = tokio::time::timeout(Duration::from_millis(100), operate(&b, id, Operation::Retry)).await;
+    assert!(gone.is_err());
+    b.journal.hold_histories(false);
+    assert_eq!(a.settled(id).await, Status::Completed);
+    cluster.check(id, Status::Completed).await;
     cluster.shop.open_gate();
     for id in held {
         cluster.check(id, b.settled(id).await).await;

@@ -303,7 +303,10 @@ impl World {
             if healed.elapsed() > REST {
                 let rows: Vec<_> = open.into_iter().cloned().collect();
                 let histories = self.memory.histories(&rows).await.unwrap();
-                panic!("seed {seed}: after {REST:?} these are open:\n{rows:#?}\n{histories:#?}");
+                let nodes: Vec<_> = self.nodes.iter().map(|node| node.engine.lanes()).collect();
+                let ready: Vec<_> =
+                    self.nodes.iter().map(|node| (node.engine.ready(), node.engine.in_flight())).collect();
+                panic!("seed {seed}: after {REST:?} these are open:\n{rows:#?}\n{histories:#?}\n{nodes:?}\n{ready:?}");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use steadfast_core::{Problem, SagaId, problem};
+use steadfast_core::{Classified, ErrorKind, Problem, SagaId, problem};
 use tokio::time::Instant;
 
 use super::core::Core;
@@ -127,9 +127,9 @@ pub(super) async fn carry_out(core: Arc<Core>, command: Command) {
             let detail = "the saga rests at its node and cannot be taken up: the node's log says why";
             Err(problem::UNAVAILABLE.with(detail).retry_after(60).into())
         }
-        Err(error @ Error::Problem(_)) => Err(error),
+        Err(error @ Error::Problem(_)) if error.kind() != ErrorKind::Transient => Err(error),
         Err(error) => {
-            // Not the saga's fault: it is tried again, here or by whoever has the saga then.
+            // Not the act's fault: it is tried again, here or by whoever has the saga then.
             tracing::warn!(%error, saga.id = %command.saga, "a command could not be carried out: it is tried again");
             core.duties.put_back(command.no, false);
             return;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::core::Core;
 use super::lane::{Committed, Lane, Listener};
+use super::recovery::Patience;
 use super::tenure::Tenure;
 use crate::Error;
 use crate::journal::{self, Appended, Hold};
@@ -89,12 +90,12 @@ impl Core {
     }
 
     /// Starts writing a lane that is ours. `asked`: before it was asked for, which is when its lease began.
-    pub(super) fn enter(self: &Arc<Self>, owner: journal::Lane, asked: Instant, home: bool) -> Arc<Tenure> {
+    pub(super) fn enter(self: &Arc<Self>, owner: journal::Lane, asked: Instant) -> Arc<Tenure> {
         let ear = Arc::new(Ear { core: Arc::clone(self), owner });
         let (journal, clock) = (Arc::clone(&self.journal), Arc::clone(&self.clock));
         let lane = Lane::open(journal, owner, clock, self.config.lane, ear, self.metrics.clone());
         let tenure = Arc::new(Tenure::new(owner, lane, asked + self.config.lease, self.config.margin()));
-        if let Some(former) = self.tenures.insert(Arc::clone(&tenure), home) {
+        if let Some(former) = self.tenures.insert(Arc::clone(&tenure)) {
             self.end_tenure(&former);
         }
         if *self.lost.borrow() {
@@ -118,8 +119,12 @@ impl Core {
             tracing::error!(lane = owner.id, "the lane was taken although its lease ran: this engine stops");
             self.lose();
         } else {
-            self.spawn(regain(Arc::clone(self), owner));
+            self.regain(owner);
         }
+    }
+
+    pub(super) fn regain(self: &Arc<Self>, lost: journal::Lane) {
+        self.spawn(regain(Arc::clone(self), lost));
     }
 
     fn end_tenure(&self, tenure: &Arc<Tenure>) {
@@ -146,20 +151,14 @@ async fn regain(core: Arc<Core>, lost: journal::Lane) {
         let asked = Instant::now();
         match core.journal.take_lane(core.hold()).await {
             Ok(owner) => {
-                tracing::info!(
-                    lane = owner.id,
-                    epoch = owner.epoch,
-                    lost = lost.id,
-                    "a new lane in the place of a lost one"
-                );
-                let tenure = core.enter(owner, asked, true);
-                core.recover_all(&tenure).await;
-                return;
+                let (id, epoch) = (owner.id, owner.epoch);
+                tracing::info!(lane = id, epoch, lost = lost.id, "a new lane in the place of a lost one");
+                if core.move_in(owner, asked, Patience::Endless).await.is_ok_and(|settled| settled) {
+                    return;
+                }
             }
             Err(error) if error.kind() == ErrorKind::Transient => {
-                failures += 1;
                 tracing::debug!(%error, "no lane can be had at present");
-                tokio::time::sleep(BACKOFF.pause(failures, fastrand::u64(..))).await;
             }
             Err(error) => {
                 tracing::error!(%error, "no lane can be had any more: this engine stops");
@@ -167,5 +166,24 @@ async fn regain(core: Arc<Core>, lost: journal::Lane) {
                 return;
             }
         }
+        failures += 1;
+        tokio::time::sleep(BACKOFF.pause(failures, fastrand::u64(..))).await;
+    }
+}
+
+impl Core {
+    /// Makes a lane that was taken the home, once all that may be unsettled in it is taken up; `false` where it was lost
+    /// meanwhile.
+    pub(super) async fn move_in(
+        self: &Arc<Self>,
+        owner: journal::Lane,
+        asked: Instant,
+        patience: Patience,
+    ) -> Result<bool, Error> {
+        let tenure = self.enter(owner, asked);
+        self.recover(&tenure, patience).await?;
+        let settled = self.tenures.settle_in(owner);
+        tenure.set_recovered();
+        Ok(settled)
     }
 }

@@ -65,6 +65,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use self::core::Core;
+use self::recovery::Patience;
 use self::registry::Registry;
 use self::tenure::Ground;
 use crate::Error;
@@ -122,12 +123,15 @@ impl Engine {
         metrics.set_parked(ports.journal.count_parked().await?);
         let core = Arc::new(Core::new(config, ports, registry, metrics));
         let owner = core.journal.take_lane(core.hold()).await?;
-        let home = core.enter(owner, asked, true);
         core.spawn(attend::attend(Arc::clone(&core)));
         let engine = Self { core: Arc::clone(&core) };
-        if let Err(error) = core.recover(&home).await {
-            engine.abort();
-            return Err(error);
+        match core.move_in(owner, asked, Patience::None).await {
+            Ok(true) => {}
+            Ok(false) => core.regain(owner),
+            Err(error) => {
+                engine.abort();
+                return Err(error);
+            }
         }
         core.spawn(fire(Arc::clone(&core)));
         core.spawn(sweep(Arc::clone(&core)));

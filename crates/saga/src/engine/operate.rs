@@ -96,7 +96,10 @@ impl Core {
         let act = Act { operation, by: by.to_owned(), reason: reason.to_owned() };
         let until = Self::owners_time();
         loop {
-            match self.act_here(id, &act).await? {
+            // A task of its own: who asks may go away, but a saga that was had from the journal must get into memory.
+            let (core, own) = (Arc::clone(self), act.clone());
+            let acting = self.tasks.spawn(async move { core.act_here(id, &own).await });
+            match acting.await.map_err(|error| Error::Corrupt(format!("an act has failed: {error}")))?? {
                 Here::Done(operated) => return Ok(operated),
                 Here::Elsewhere if Instant::now() >= until => return Err(unanswered().into()),
                 Here::Elsewhere => {}

@@ -11,7 +11,7 @@ use super::running::{Baggage, Made, Running, When};
 use super::sealed;
 use super::tenure::Tenure;
 use crate::Error;
-use crate::journal::{History, Row};
+use crate::journal::{self, History, Row};
 use crate::machine::{Entry, Input, Saga, Status};
 
 /// Sagas read at once.
@@ -23,13 +23,36 @@ const REPEAT: Duration = Duration::from_millis(20);
 /// The pauses while the journal does not answer.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(1) };
 
+/// Whether a lane that cannot be read is tried again until it can, or is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    None,
+    Endless,
+}
+
 impl Core {
     /// Takes up all unsettled sagas of the lane; answers how many, and how many could not be. There are no more of them
     /// than the bound in flight of the node that ran them: what is above that waits in the queue.
-    pub(super) async fn recover(self: &Arc<Self>, tenure: &Arc<Tenure>) -> Result<(usize, usize), Error> {
-        let (mut taken, mut poisoned, mut after) = (0, 0, 0);
+    ///
+    /// Nothing else may come into the lane meanwhile: a saga that came and ended between two of these statements would be
+    /// taken up as it was. So it is not the home yet. For the same reason a page is never read twice, whatever fails.
+    pub(super) async fn recover(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        patience: Patience,
+    ) -> Result<(usize, usize), Error> {
+        let (mut taken, mut poisoned, mut after, mut failures) = (0, 0, 0, 0);
         loop {
-            let rows = self.journal.unsettled(tenure.owner.id, after, PAGE).await?;
+            let rows = match self.journal.unsettled(tenure.owner.id, after, PAGE).await {
+                Ok(rows) => rows,
+                Err(error) if patience == Patience::None || tenure.is_lost() => return Err(error),
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(%error, lane = tenure.owner.id, "a lane cannot be read: it is tried again");
+                    tokio::time::sleep(BACKOFF.pause(failures, fastrand::u64(..))).await;
+                    continue;
+                }
+            };
             let Some(last) = rows.last() else { break };
             after = last.no;
             let running = self.take_up_rows(tenure, &rows).await;
@@ -39,28 +62,9 @@ impl Core {
                 self.admit_pending(&running);
             }
         }
-        tenure.set_recovered();
-        tracing::info!(
-            lane = tenure.owner.id,
-            epoch = tenure.owner.epoch,
-            taken,
-            poisoned,
-            "what was unsettled is taken up"
-        );
+        let journal::Lane { id, epoch } = tenure.owner;
+        tracing::info!(lane = id, epoch, taken, poisoned, "what was unsettled is taken up");
         Ok((taken, poisoned))
-    }
-
-    /// The same until it has gone well, or the lane is lost. What was taken up the first time stays as it is.
-    pub(super) async fn recover_all(self: &Arc<Self>, tenure: &Arc<Tenure>) {
-        let mut failures = 0;
-        while let Err(error) = self.recover(tenure).await {
-            if tenure.is_lost() {
-                return;
-            }
-            failures += 1;
-            tracing::warn!(%error, lane = tenure.owner.id, "a lane cannot be read: it is tried again");
-            tokio::time::sleep(BACKOFF.pause(failures, fastrand::u64(..))).await;
-        }
     }
 
     /// Takes these sagas of the lane into memory; those that cannot be are reported and left out. Goes on until the journal
@@ -70,7 +74,7 @@ impl Core {
         if rows.is_empty() {
             return running;
         }
-        self.know_definitions(rows).await;
+        self.know_definitions(tenure, rows).await;
         let histories = self.read_histories(tenure, rows).await;
         for (row, history) in rows.iter().zip(&histories) {
             match self.take_up_patiently(tenure, row, history.as_ref()).await {
@@ -132,12 +136,22 @@ impl Core {
         histories
     }
 
-    /// A definition may have been uploaded at another node a moment ago.
-    async fn know_definitions(&self, rows: &[Row]) {
-        if rows.iter().any(|row| self.registry.find(&row.definition, Some(row.version)).is_none())
-            && let Err(error) = self.registry.load(&*self.journal, &self.participants).await
-        {
-            tracing::warn!(%error, "definitions could not be read");
+    /// A definition may have been uploaded at another node a moment ago. Goes on until the journal has answered, or the lane
+    /// is lost: a saga must not be taken for unreadable because the journal is away.
+    async fn know_definitions(&self, tenure: &Tenure, rows: &[Row]) {
+        let mut failures = 0;
+        while rows.iter().any(|row| self.registry.find(&row.definition, Some(row.version)).is_none()) {
+            match self.registry.load(&*self.journal, &self.participants).await {
+                Err(error) if error.kind() == ErrorKind::Transient && !tenure.is_lost() => {
+                    failures += 1;
+                    tokio::time::sleep(BACKOFF.pause(failures, fastrand::u64(..))).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "definitions could not be read");
+                    return;
+                }
+                Ok(()) => return,
+            }
         }
     }
 
@@ -150,7 +164,7 @@ impl Core {
             self.backlog.set_unheard();
         }
         let Some(row) = adopted? else { return Ok(None) };
-        self.know_definitions(std::slice::from_ref(&row)).await;
+        self.know_definitions(&home, std::slice::from_ref(&row)).await;
         let histories = self.read_histories(&home, std::slice::from_ref(&row)).await;
         self.take_up(&home, &row, histories.first().and_then(Option::as_ref)).map(Some)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::core::Core;
+use super::recovery::Patience;
 use super::tenure::Tenure;
 use crate::Error;
 use crate::journal::Lane;
@@ -23,9 +24,12 @@ pub(super) async fn take_over(core: Arc<Core>, seen: Lane) {
     match core.journal.take_over(seen, core.hold()).await {
         Ok(Some(owner)) => {
             tracing::info!(lane = owner.id, epoch = owner.epoch, former = seen.epoch, "a lane is taken over");
-            let tenure = core.enter(owner, asked, false);
+            let tenure = core.enter(owner, asked);
             core.duties.end_taking(seen.id);
-            core.recover_all(&tenure).await;
+            if let Err(error) = core.recover(&tenure, Patience::Endless).await {
+                tracing::debug!(%error, "the lane was lost before it was read");
+            }
+            tenure.set_recovered();
             core.emptied.notify_one();
             return;
         }

@@ -178,12 +178,18 @@ impl Tenures {
     }
 
     /// Answers the former tenure of the same lane, which is over.
-    pub(super) fn insert(&self, tenure: Arc<Tenure>, home: bool) -> Option<Arc<Tenure>> {
+    pub(super) fn insert(&self, tenure: Arc<Tenure>) -> Option<Arc<Tenure>> {
+        self.held().by_id.insert(tenure.owner.id, tenure)
+    }
+
+    /// From here on starts and claims go to this lane; `false` where it is lost already.
+    pub(super) fn settle_in(&self, owner: journal::Lane) -> bool {
         let mut held = self.held();
-        if home {
-            held.home = Some(tenure.owner.id);
+        let ours = held.by_id.get(&owner.id).is_some_and(|tenure| tenure.owner == owner);
+        if ours {
+            held.home = Some(owner.id);
         }
-        held.by_id.insert(tenure.owner.id, tenure)
+        ours
     }
 
     /// Answers the tenure and whether it was the home, to the first who asks.

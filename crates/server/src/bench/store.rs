@@ -112,9 +112,8 @@ impl Scratch {
         Ok(Self { db, server: admin, name })
     }
 
-    /// Drops the database.
+    /// Drops the database, with whoever is connected to it.
     pub(super) async fn drop(self) -> Result<()> {
-        self.db.close().await;
         let drop = format!("drop database {} with (force)", self.name);
         sqlx::query(sqlx::AssertSqlSafe(drop)).execute(self.server.pool()).await?;
         self.server.close().await;

@@ -84,6 +84,8 @@ struct Track {
     ended_at: Option<Timestamp>,
     /// Counts adoptions: what an earlier machine enqueued is not reported to a later one.
     generation: u32,
+    /// Its last row in the journal when it was last adopted.
+    adopted: i64,
     forgotten: bool,
     /// Nothing of it is written any more: its start was known, it is in another lane, or a row of it cannot be written.
     dead: bool,
@@ -162,6 +164,7 @@ impl Queue {
         // Rows may be under way that the reader of the journal has not seen.
         track.no = Some(no);
         track.seq = track.seq.max(seq);
+        track.adopted = seq;
         track.generation += 1;
         track.forgotten = false;
         if let Some(queued) = track.ticket.and_then(|ticket| self.waiting.get_mut(&ticket)) {
@@ -234,6 +237,8 @@ impl Queue {
             track.in_flight = false;
             match outcome {
                 Appended::Started(no) => track.no = Some(no),
+                // It was refused before the saga came back into this lane: the row's number is free.
+                Appended::Elsewhere if track.generation != rider.generation => track.seq = track.adopted,
                 Appended::Known | Appended::Elsewhere => self.bury(rider.id),
                 Appended::Written => {}
             }
@@ -267,7 +272,18 @@ impl Queue {
 impl Track {
     fn new(no: Option<i64>, started_at: Timestamp, seq: i64) -> Self {
         let (ticket, ended_at) = (None, None);
-        Self { no, started_at, seq, ticket, ended_at, in_flight: false, generation: 0, forgotten: false, dead: false }
+        Self {
+            no,
+            started_at,
+            seq,
+            ticket,
+            ended_at,
+            in_flight: false,
+            generation: 0,
+            adopted: seq,
+            forgotten: false,
+            dead: false,
+        }
     }
 
     fn ride(&mut self, queued: Queued) -> Rider {

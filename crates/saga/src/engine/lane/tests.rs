@@ -439,6 +439,33 @@ async fn a_saga_that_was_moved_to_another_lane_costs_its_own_row_only() {
     assert_eq!((world.rows(id("a")).await.len(), world.ground().len()), (1, 0));
 }
 
+/// Its last words are refused because it was elsewhere, and the answer comes when it is here again.
+#[tokio::test]
+async fn a_saga_that_comes_back_is_written_although_its_last_row_was_refused() {
+    let world = World::new(PATIENT).await;
+    let mut queued = start("a");
+    if let Target::New(new) = &mut queued.target {
+        new.queued = true;
+    }
+    world.lane.enqueue(queued);
+    world.lane.flush().await;
+    world.close_gate();
+    world.lane.enqueue(part("a", &["refused"], true));
+    world.appends(2).await;
+    world.lane.forget(id("a"));
+    // The row is refused as long as the saga is in the queue; the answer is held back.
+    let row = world.journal.find(id("a")).await.unwrap().unwrap();
+    world.lane.adopt(id("a"), row.no, NOON, 1);
+    world.open_gate();
+    world.lane.flush().await;
+    assert_eq!(world.rows(id("a")).await.len(), 1);
+    assert_eq!(world.journal.claim(world.owner, 1).await.unwrap().len(), 1);
+    world.lane.enqueue(part("a", &["written"], true));
+    world.lane.flush().await;
+    assert_eq!(world.rows(id("a")).await, [(1, texts(&["started"])), (2, texts(&["written"]))]);
+    assert!(world.ground().is_empty() && world.heard.stuck.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_row_that_cannot_be_written_costs_its_saga_only() {
     let world = World::new(PATIENT).await;
