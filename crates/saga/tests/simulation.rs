@@ -142,7 +142,7 @@ impl World {
 
     async fn open(&mut self) -> Node {
         let journal = Faulty::new(Arc::clone(&self.memory) as _, self.random.u64(..));
-        let in_flight = if self.random.u32(..4) == 0 { 3 } else { 1_000 };
+        let in_flight = if self.random.bool() { 3 } else { 1_000 };
         let config = Config { lease: LEASE, renew: LEASE / 6, tick: LEASE / 16, in_flight, ..Config::default() };
         let ports = Ports {
             journal: Arc::clone(&journal) as _,

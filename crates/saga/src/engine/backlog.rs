@@ -191,8 +191,11 @@ impl Core {
         let _alone = self.acts.write().await;
         let mut after = 0;
         loop {
-            // Before the page is read: what ends in between is still pending in the page.
-            let known: HashSet<SagaId> = self.all().iter().map(|running| running.id).collect();
+            // Before the page is read: what ends in between is still pending in the page. A start that is still on its way
+            // into the queue may be one of those that were claimed.
+            let all = self.all();
+            let known = all.iter().filter(|running| !running.lock().queued).map(|running| running.id);
+            let known: HashSet<SagaId> = known.collect();
             let rows = self.journal.unsettled(home.owner.id, after, super::recovery::PAGE).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = last.no;

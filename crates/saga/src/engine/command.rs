@@ -101,6 +101,11 @@ impl Core {
         Ok(answer.map_or(Elsewhere::LookAgain, |answer| Elsewhere::Answered(Reply::read(&answer))))
     }
 
+    /// Whether all that is unsettled in our lanes is in memory, but for what cannot be.
+    fn has_recovered(&self) -> bool {
+        self.tenures.all().iter().all(|tenure| tenure.is_recovered())
+    }
+
     /// Until when another node is waited for.
     pub(super) fn owners_time() -> Instant {
         Instant::now() + PATIENCE
@@ -122,7 +127,7 @@ pub(super) async fn carry_out(core: Arc<Core>, command: Command) {
     };
     let result = match result {
         Ok(Here::Done(operated)) => Ok(operated),
-        Ok(Here::Elsewhere) if core.duties.put_back(command.no, true) < MISSES => return,
+        Ok(Here::Elsewhere) if core.duties.put_back(command.no, core.has_recovered()) < MISSES => return,
         Ok(Here::Elsewhere) => {
             let detail = "the saga rests at its node and cannot be taken up: the node's log says why";
             Err(problem::UNAVAILABLE.with(detail).retry_after(60).into())

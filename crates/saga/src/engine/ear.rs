@@ -31,15 +31,18 @@ impl Listener for Ear {
             // It may be another lane's by now, under which it goes on here.
             let running = self.core.running(commit.id).filter(|running| running.tenure.owner == self.owner);
             let Some(running) = running else { continue };
-            let (starting, entries) = {
+            let (starting, entries, stays) = {
                 let mut inner = running.lock();
                 let entries = inner.saga.committed() + commit.entries;
                 self.core.tell(&running, &mut inner, entries, commit.seq);
-                (std::mem::take(&mut inner.starting), entries)
-            };
-            let stays = match commit.outcome {
-                Appended::Known | Appended::Elsewhere => false,
-                Appended::Started(_) | Appended::Written => !running.queued,
+                let stays = match commit.outcome {
+                    Appended::Known | Appended::Elsewhere => false,
+                    Appended::Started(_) => !inner.queued,
+                    Appended::Written => true,
+                };
+                // Under the lock, so that a claim finds it kept or gone.
+                inner.withdrawn |= !stays;
+                (std::mem::take(&mut inner.starting), entries, stays)
             };
             if !stays {
                 self.core.withdraw(&running);

@@ -184,7 +184,11 @@ impl Core {
         history: Option<&History>,
     ) -> Result<Arc<Running>, Error> {
         if let Some(running) = self.running(row.id) {
-            return Ok(running);
+            // Also a start that was claimed before its commit was heard of.
+            if running.keep() && Arc::ptr_eq(&running.tenure, tenure) {
+                return Ok(running);
+            }
+            self.withdraw(&running);
         }
         let corrupt = |what: String| Error::Corrupt(format!("saga {}: {what}", row.id));
         let history = history.ok_or_else(|| corrupt("its payload or its journal is missing".to_owned()))?;

@@ -43,8 +43,6 @@ pub(super) struct Running {
     pub(super) started_at: Timestamp,
     /// When it wakes next, for the sweep; 0 for never.
     pub(super) wake: AtomicI64,
-    /// It is written into the queue: it leaves memory with the commit of its start.
-    pub(super) queued: bool,
     /// Whether its end is durable.
     pub(super) ended: AtomicBool,
     /// Its end is durable, or it has left memory without one.
@@ -62,6 +60,9 @@ pub(super) struct Inner {
     pub(super) ended_at: Option<Timestamp>,
     /// The status that the gauges count it under.
     pub(super) counted: Option<Status>,
+    /// It is written into the queue: it leaves memory with the commit of its start, unless it was claimed before that was
+    /// heard of.
+    pub(super) queued: bool,
     /// It goes on elsewhere, or not at all: nothing that happens here changes it any more.
     pub(super) withdrawn: bool,
     /// It is parked and leaves memory: an act takes it up anew, with what the journal has.
@@ -89,6 +90,7 @@ impl Running {
             starting: Vec::new(),
             ended_at: None,
             counted: None,
+            queued: made.queued,
             withdrawn: false,
             rests: false,
             told: VecDeque::new(),
@@ -101,7 +103,6 @@ impl Running {
             input: made.input,
             baggage: made.baggage,
             started_at: made.started_at,
-            queued: made.queued,
             wake: AtomicI64::new(0),
             ended: AtomicBool::new(false),
             end: Notify::new(),
@@ -119,6 +120,16 @@ impl Running {
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Keeps it in memory as a saga of its lane; `false` where it is on its way out.
+    pub(super) fn keep(&self) -> bool {
+        let mut inner = self.lock();
+        if inner.withdrawn || inner.rests {
+            return false;
+        }
+        inner.queued = false;
+        true
     }
 
     /// Where it stands, as far as it may be reported: an end that is not durable is none.

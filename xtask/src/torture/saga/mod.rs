@@ -95,6 +95,9 @@ async fn play(world: &mut World, entries: &[Entry<Fault>], begun: Instant, watch
                 if fault.takes_lane() {
                     struck[fault.node] -= 1;
                 }
+                if fault.kind == Kind::OrchestratorPaused {
+                    watch.wake(fault.node);
+                }
             }
         }
         // Whatever watches processes in production starts those again that end by themselves.

@@ -27,6 +27,7 @@ struct Orphan {
     struck: Instant,
     kind: &'static str,
     lane: i64,
+    node: String,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +56,11 @@ impl Seen {
     fn strike(&mut self, at: Instant, kind: &'static str, node: &str) {
         let prefix = format!("{node}-");
         let lost = self.held.iter().filter(|(_, held)| held.busy && held.owner.starts_with(&prefix));
-        self.orphans.extend(lost.map(|(lane, _)| Orphan { struck: at, kind, lane: *lane }));
+        self.orphans.extend(lost.map(|(lane, _)| Orphan { struck: at, kind, lane: *lane, node: node.to_owned() }));
+    }
+
+    fn wake(&mut self, node: &str) {
+        self.orphans.retain(|orphan| orphan.node != node);
     }
 }
 
@@ -82,14 +87,23 @@ impl Watch {
 
     /// Notes that a node can no longer hold what it holds.
     pub(super) fn strike(&self, kind: &'static str, node: usize) {
-        let name = format!("orchestrator-{}", node + 1);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).strike(Instant::now(), kind, &name);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).strike(Instant::now(), kind, &name(node));
+    }
+
+    /// Notes that a paused node goes on: what nobody has taken meanwhile is still its own.
+    pub(super) fn wake(&self, node: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).wake(&name(node));
     }
 
     /// From a strike to a new owner, in milliseconds, by the kind of fault.
     pub(super) fn times(&self) -> BTreeMap<&'static str, Vec<u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).times.clone()
     }
+}
+
+/// As which a node holds its lanes, but for what each start adds.
+fn name(node: usize) -> String {
+    format!("orchestrator-{}", node + 1)
 }
 
 #[cfg(test)]
@@ -113,8 +127,11 @@ mod tests {
         seen.strike(at(100), "killed", "orchestrator-1");
         // Lane 2 is another's, lane 3 comes to rest without a new owner, lane 4 held nothing.
         seen.see(at(200), lanes(&[(1, one, 5, true), (2, other, 7, true), (3, one, 2, false), (4, one, 3, true)]));
+        // Lane 2 is struck too, but its owner wakes before anybody takes it.
+        seen.strike(at(300), "paused", "orchestrator-11");
+        seen.wake("orchestrator-11");
         let new = "orchestrator-2-7-c";
-        seen.see(at(6_100), lanes(&[(1, new, 8, true), (2, other, 7, true), (3, new, 9, true), (4, new, 9, true)]));
+        seen.see(at(6_100), lanes(&[(1, new, 8, true), (2, new, 8, true), (3, new, 9, true), (4, new, 9, true)]));
         assert_eq!(seen.times, BTreeMap::from([("killed", vec![6_000])]));
     }
 }
