@@ -16,7 +16,7 @@ use crate::saga_cli;
 
 /// Data consistency for microservices: sagas, a transactional outbox, idempotency, optimistic locking and projections.
 #[derive(Debug, Parser)]
-#[command(name = "steadfast", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "steadfast", version, arg_required_else_help = true)]
 struct Cli {
     /// What is logged to stderr, such as `info` or `warn,steadfast_saga=debug`.
     #[arg(long, global = true, env = "STEADFAST_LOG", default_value = "warn", value_name = "FILTER")]

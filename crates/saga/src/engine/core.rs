@@ -124,8 +124,9 @@ impl Core {
                 return;
             }
             sagas.remove(&running.id);
+            // Under the lock: whoever takes the saga up again makes it known to the lane after this.
+            running.tenure.lane.forget(running.id);
         }
-        running.tenure.lane.forget(running.id);
         if running.tenure.leave() {
             self.emptied.notify_one();
         }

@@ -31,7 +31,7 @@ impl Listener for Ear {
             // It may be another lane's by now, under which it goes on here.
             let running = self.core.running(commit.id).filter(|running| running.tenure.owner == self.owner);
             let Some(running) = running else { continue };
-            let (starting, entries, stays) = {
+            let (starting, entries, stays, claimed) = {
                 let mut inner = running.lock();
                 let entries = inner.saga.committed() + commit.entries;
                 self.core.tell(&running, &mut inner, entries, commit.seq);
@@ -42,10 +42,16 @@ impl Listener for Ear {
                 };
                 // Under the lock, so that a claim finds it kept or gone.
                 inner.withdrawn |= !stays;
-                (std::mem::take(&mut inner.starting), entries, stays)
+                (std::mem::take(&mut inner.starting), entries, stays, std::mem::take(&mut inner.claimed))
             };
             if !stays {
                 self.core.withdraw(&running);
+                if matches!(commit.outcome, Appended::Started(_)) {
+                    self.core.backlog.enqueued();
+                } else if claimed {
+                    // What was claimed is another start of the same saga.
+                    self.core.backlog.set_unheard();
+                }
             }
             for waiter in starting {
                 // Whoever no longer waits has gone away.
@@ -53,8 +59,6 @@ impl Listener for Ear {
             }
             if stays {
                 self.core.feed(&running, Input::Committed { entries });
-            } else if matches!(commit.outcome, Appended::Started(_)) {
-                self.core.backlog.enqueued();
             }
         }
     }

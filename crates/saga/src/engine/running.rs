@@ -63,6 +63,9 @@ pub(super) struct Inner {
     /// It is written into the queue: it leaves memory with the commit of its start, unless it was claimed before that was
     /// heard of.
     pub(super) queued: bool,
+    /// It was claimed before it was heard what became of its start: where that was known before, the saga is to be taken up
+    /// from the journal.
+    pub(super) claimed: bool,
     /// It goes on elsewhere, or not at all: nothing that happens here changes it any more.
     pub(super) withdrawn: bool,
     /// It is parked and leaves memory: an act takes it up anew, with what the journal has.
@@ -91,6 +94,7 @@ impl Running {
             ended_at: None,
             counted: None,
             queued: made.queued,
+            claimed: false,
             withdrawn: false,
             rests: false,
             told: VecDeque::new(),
@@ -129,6 +133,7 @@ impl Running {
             return false;
         }
         inner.queued = false;
+        inner.claimed = inner.saga.committed() == 0;
         true
     }
 

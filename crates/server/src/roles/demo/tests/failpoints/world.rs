@@ -242,10 +242,10 @@ impl World {
 
 /// As a client does it: the same start again until it is answered, then waiting.
 async fn end(engine: &Engine, request: &StartRequest, id: SagaId) -> Status {
-    if let Err(error) = engine.start(request.clone()).await {
-        // An engine that is being killed answers nobody; the death is heard elsewhere.
+    while let Err(error) = engine.start(request.clone()).await {
+        // One that is being killed, or is taking the saga over, says: again later.
         assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
-        std::future::pending::<()>().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     loop {
         match engine.wait(id, Duration::from_secs(5)).await.unwrap() {
