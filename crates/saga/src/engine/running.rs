@@ -50,6 +50,7 @@ pub(super) struct Running {
     inner: Mutex<Inner>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine freely")]
 pub(super) struct Inner {
     pub(super) saga: Saga,
     /// The earliest moment for which the timers hold it.
