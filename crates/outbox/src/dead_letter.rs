@@ -1,5 +1,5 @@
 //! Events that the log refuses: shown, tried anew, given up. What an operator does is one transaction, without a relay.
-//! [`Outbox`](crate::Outbox) has the same for any backend.
+//! [`Outbox`] has the same for any backend.
 
 use steadfast_core::{EventId, Timestamp};
 use steadfast_db::Db;
