@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::core::Core;
 use super::lane::Target;
 use super::registry::Loaded;
-use super::running::{Baggage, Made, Running, When};
+use super::running::{Baggage, Made, Place, Running, When};
 use super::tenure::Tenure;
 use super::{sealed, trace};
 use crate::Error;
@@ -170,7 +170,7 @@ impl Core {
         let waiting = {
             let mut inner = running.lock();
             let fresh = inner.saga.committed() == 0;
-            (!inner.withdrawn).then(|| {
+            (inner.place != Place::Withdrawn).then(|| {
                 fresh.then(|| {
                     let (committed, wait) = oneshot::channel();
                     inner.starting.push(committed);
@@ -234,7 +234,7 @@ impl Core {
             tokio::pin!(end);
             // Armed before the look, so that an end in between is not missed.
             end.as_mut().enable();
-            let gone = || running.lock().withdrawn;
+            let gone = || running.is_withdrawn();
             if !running.has_ended() && !gone() {
                 // Time-out or not: what counts is where it stands then.
                 drop(tokio::time::timeout_at(until, end).await);

@@ -9,6 +9,7 @@ use steadfast_core::SagaId;
 use tokio::sync::Notify;
 
 use super::core::Core;
+use super::running::Place;
 use super::tenure::Tenure;
 use crate::Error;
 use crate::journal::Row;
@@ -194,7 +195,7 @@ impl Core {
             // Before the page is read: what ends in between is still pending in the page. A start that is still on its way
             // into the queue may be one of those that were claimed.
             let all = self.all();
-            let known = all.iter().filter(|running| !running.lock().queued).map(|running| running.id);
+            let known = all.iter().filter(|running| running.lock().place != Place::Queued).map(|running| running.id);
             let known: HashSet<SagaId> = known.collect();
             let rows = self.journal.unsettled(home.owner.id, after, super::recovery::PAGE).await?;
             let Some(last) = rows.last() else { return Ok(()) };

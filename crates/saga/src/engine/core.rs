@@ -17,7 +17,7 @@ use super::config::{Config, Permissions};
 use super::election::Election;
 use super::lane::{Part, Target};
 use super::registry::Registry;
-use super::running::{Inner, Running};
+use super::running::{Inner, Place, Running};
 use super::standing::Lookups;
 use super::tenure::{Ground, Tenure, Tenures};
 use super::timers::{NEAR, Timers};
@@ -137,7 +137,7 @@ impl Core {
     pub(super) fn withdraw(&self, running: &Arc<Running>) {
         let counted = {
             let mut inner = running.lock();
-            inner.withdrawn = true;
+            inner.place = Place::Withdrawn;
             // Who still waits for the start hears that it is unknown.
             inner.starting.clear();
             inner.counted.take()
@@ -153,7 +153,7 @@ impl Core {
     /// entries: both stand under the saga's lock.
     pub(super) fn feed(self: &Arc<Self>, running: &Arc<Running>, input: Input) -> Option<Answer> {
         let mut inner = running.lock();
-        if inner.withdrawn || inner.rests {
+        if matches!(inner.place, Place::Rests | Place::Withdrawn) {
             return None;
         }
         let mut inputs = vec![input];
@@ -285,7 +285,9 @@ impl Core {
                 // An act has come in between: it goes on.
                 return;
             }
-            inner.rests = status.is_parked();
+            if status.is_parked() {
+                inner.place = Place::Rests;
+            }
             (status, inner.ended_at.is_some())
         };
         let name = &running.loaded.definition.name;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::core::Core;
 use super::lane::{Committed, Lane, Listener};
 use super::recovery::Patience;
+use super::running::Place;
 use super::tenure::Tenure;
 use crate::Error;
 use crate::journal::{self, Appended, Hold};
@@ -37,12 +38,17 @@ impl Listener for Ear {
                 self.core.tell(&running, &mut inner, entries, commit.seq);
                 let stays = match commit.outcome {
                     Appended::Known | Appended::Elsewhere => false,
-                    Appended::Started(_) => !inner.queued,
+                    Appended::Started(_) => inner.place != Place::Queued,
                     Appended::Written => true,
                 };
+                let claimed = inner.place == Place::Claimed;
                 // Under the lock, so that a claim finds it kept or gone.
-                inner.withdrawn |= !stays;
-                (std::mem::take(&mut inner.starting), entries, stays, std::mem::take(&mut inner.claimed))
+                match (stays, claimed) {
+                    (true, true) => inner.place = Place::Here,
+                    (true, false) => {}
+                    (false, _) => inner.place = Place::Withdrawn,
+                }
+                (std::mem::take(&mut inner.starting), entries, stays, claimed)
             };
             if !stays {
                 self.core.withdraw(&running);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::admission::away;
 use super::command::{Elsewhere, unanswered};
 use super::core::Core;
-use super::running::Running;
+use super::running::{Place, Running};
 use crate::Error;
 use crate::journal::Erased;
 use crate::machine::{self, Answer, Conflict, Input, Status};
@@ -153,7 +153,7 @@ impl Core {
         }
         // Every input is answered but one that finds the saga withdrawn; and what was enqueued behind its rest may have come
         // too late for this lane.
-        let Some(answer) = answer.filter(|_| !running.lock().withdrawn) else { return Ok(None) };
+        let Some(answer) = answer.filter(|_| !running.is_withdrawn()) else { return Ok(None) };
         let status = self.let_go(running);
         match answer {
             Answer::Conflict(conflict) => Err(refused(conflict, status).into()),
@@ -167,7 +167,9 @@ impl Core {
         let status = {
             let mut inner = running.lock();
             let status = inner.saga.status();
-            inner.rests |= status.is_parked();
+            if status.is_parked() && inner.place != Place::Withdrawn {
+                inner.place = Place::Rests;
+            }
             status
         };
         if status.is_parked() {

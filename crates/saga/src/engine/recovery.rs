@@ -7,7 +7,7 @@ use steadfast_core::retry::Backoff;
 use steadfast_core::{Classified, ErrorKind, SagaId};
 
 use super::core::Core;
-use super::running::{Baggage, Made, Running, When};
+use super::running::{Baggage, Made, Place, Running, When};
 use super::sealed;
 use super::tenure::Tenure;
 use crate::Error;
@@ -169,10 +169,14 @@ impl Core {
         self.take_up(&home, &row, histories.first().and_then(Option::as_ref)).map(Some)
     }
 
-    /// A saga that was taken up before it was admitted: its place is taken already.
+    /// A saga that was taken up before it was admitted: its place is taken already. One that is still being written into the
+    /// queue stays pending there, as all are.
     pub(super) fn admit_pending(self: &Arc<Self>, running: &Arc<Running>) {
-        let status = running.lock().saga.status();
-        if status == Status::Pending {
+        let pending = {
+            let inner = running.lock();
+            inner.saga.status() == Status::Pending && inner.place != Place::Queued
+        };
+        if pending {
             self.feed(running, Input::Admit);
         }
     }

@@ -50,7 +50,6 @@ pub(super) struct Running {
     inner: Mutex<Inner>,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine freely")]
 pub(super) struct Inner {
     pub(super) saga: Saga,
     /// The earliest moment for which the timers hold it.
@@ -61,18 +60,25 @@ pub(super) struct Inner {
     pub(super) ended_at: Option<Timestamp>,
     /// The status that the gauges count it under.
     pub(super) counted: Option<Status>,
-    /// It is written into the queue: it leaves memory with the commit of its start, unless it was claimed before that was
-    /// heard of.
-    pub(super) queued: bool,
-    /// It was claimed before it was heard what became of its start: where that was known before, the saga is to be taken up
-    /// from the journal.
-    pub(super) claimed: bool,
-    /// It goes on elsewhere, or not at all: nothing that happens here changes it any more.
-    pub(super) withdrawn: bool,
-    /// It is parked and leaves memory: an act takes it up anew, with what the journal has.
-    pub(super) rests: bool,
+    pub(super) place: Place,
     /// What those who watch are told with the commits to come.
     pub(super) told: VecDeque<Told>,
+}
+
+/// Whether it belongs here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It does.
+    Here,
+    /// It is written into the queue: it leaves memory with the commit of its start.
+    Queued,
+    /// It was claimed before it was heard what became of its start. Where that was known before, what was claimed is another
+    /// start of the same saga, and is to be taken up from the journal.
+    Claimed,
+    /// It is parked and leaves memory: an act takes it up anew, with what the journal has.
+    Rests,
+    /// It goes on elsewhere, or not at all: nothing that happens here changes it any more.
+    Withdrawn,
 }
 
 /// What a saga in memory is made of beside its machine.
@@ -94,10 +100,7 @@ impl Running {
             starting: Vec::new(),
             ended_at: None,
             counted: None,
-            queued: made.queued,
-            claimed: false,
-            withdrawn: false,
-            rests: false,
+            place: if made.queued { Place::Queued } else { Place::Here },
             told: VecDeque::new(),
         };
         Self {
@@ -130,12 +133,15 @@ impl Running {
     /// Keeps it in memory as a saga of its lane; `false` where it is on its way out.
     pub(super) fn keep(&self) -> bool {
         let mut inner = self.lock();
-        if inner.withdrawn || inner.rests {
+        if matches!(inner.place, Place::Rests | Place::Withdrawn) {
             return false;
         }
-        inner.queued = false;
-        inner.claimed = inner.saga.committed() == 0;
+        inner.place = if inner.saga.committed() == 0 { Place::Claimed } else { Place::Here };
         true
+    }
+
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.lock().place == Place::Withdrawn
     }
 
     /// Where it stands, as far as it may be reported: an end that is not durable is none.

@@ -37,8 +37,9 @@ impl Held {
         self.released || self.until <= now
     }
 
-    fn take(&mut self, hold: Hold<'_>) -> i64 {
-        self.epoch = (self.epoch + 1).max(hold.now.as_millis());
+    /// No two lanes share an epoch: a row is known again by the epoch that it was written in.
+    fn take(&mut self, newest: i64, hold: Hold<'_>) -> i64 {
+        self.epoch = (newest + 1).max(hold.now.as_millis());
         self.until = hold.now + hold.lease;
         self.released = false;
         self.epoch
@@ -50,13 +51,20 @@ impl Tables {
         let idle = |(id, held): (&i64, &Held)| (held.is_lapsed(hold.now) && !self.holds_work(*id)).then_some(*id);
         let free = self.lanes.iter().find_map(idle);
         let id = free.unwrap_or_else(|| self.lanes.keys().last().map_or(QUEUE + 1, |last| last + 1));
+        let newest = self.newest_epoch();
         let lane = self.lanes.entry(id).or_insert(Held { epoch: 0, until: hold.now, released: true });
-        Lane { id, epoch: lane.take(hold) }
+        Lane { id, epoch: lane.take(newest, hold) }
+    }
+
+    fn newest_epoch(&self) -> i64 {
+        self.lanes.values().map(|lane| lane.epoch).max().unwrap_or(0)
     }
 
     pub(super) fn take_over(&mut self, seen: Lane, hold: Hold<'_>) -> Option<Lane> {
+        let newest = self.newest_epoch();
         let lane = self.lanes.get_mut(&seen.id)?;
-        (lane.epoch == seen.epoch && lane.is_lapsed(hold.now)).then(|| Lane { id: seen.id, epoch: lane.take(hold) })
+        let free = lane.epoch == seen.epoch && lane.is_lapsed(hold.now);
+        free.then(|| Lane { id: seen.id, epoch: lane.take(newest, hold) })
     }
 
     pub(super) fn release(&mut self, lanes: &[Lane]) {
