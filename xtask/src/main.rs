@@ -68,7 +68,7 @@ fn test() -> Result<()> {
     }
     // The end-to-end tests kill and start the real binary.
     build_processes()?;
-    cargo(["test", "--release", "--workspace", "--all-features"])
+    cargo(["test", "--release", "--workspace", "--all-features", "--no-fail-fast"])
 }
 
 fn ci() -> Result<()> {

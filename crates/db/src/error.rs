@@ -128,15 +128,15 @@ fn sqlite_kind(code: i64) -> ErrorKind {
 }
 
 /// PostgreSQL's SQLSTATEs (PostgreSQL documentation, appendix A), by what can be done.
-#[cfg(feature = "postgres")]
 fn postgres_kind(state: &str) -> ErrorKind {
     match state {
         // Serialization failure, deadlock; a unique, foreign or exclusion key, a check.
         "40001" | "40P01" => ErrorKind::Conflict,
         state if state.starts_with("23") => ErrorKind::Conflict,
-        // A lock or statement timeout, a standby that takes no writes, a server that stops, starts or has no room.
-        "55P03" | "57014" | "25006" | "40003" => ErrorKind::Transient,
-        state if ["08", "53", "57P", "58"].iter().any(|class| state.starts_with(class)) => ErrorKind::Transient,
+        // A lock that took too long, a standby that takes no writes; a statement that was stopped, a server that stops,
+        // starts or has no room.
+        "55P03" | "25006" | "40003" => ErrorKind::Transient,
+        state if ["08", "53", "57", "58"].iter().any(|class| state.starts_with(class)) => ErrorKind::Transient,
         // No such role, database or right, an idle transaction that was ended by a setting: an operator can mend it.
         "42501" | "3D000" => ErrorKind::Transient,
         state if state.starts_with("28") => ErrorKind::Transient,
@@ -145,28 +145,32 @@ fn postgres_kind(state: &str) -> ErrorKind {
     }
 }
 
-fn database_kind(error: &dyn sqlx::error::DatabaseError) -> ErrorKind {
-    #[cfg(feature = "postgres")]
-    if let Some(postgres) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-        return postgres_kind(postgres.code());
-    }
-    error.code().and_then(|code| code.parse().ok()).map_or(ErrorKind::Bug, sqlite_kind)
+/// A SQLSTATE has five characters; SQLite's extended codes are numbers of up to four digits.
+fn is_sqlstate(code: &str) -> bool {
+    code.len() == 5
 }
 
-#[cfg(feature = "postgres")]
+/// What can be done about a database's error code: a SQLSTATE of PostgreSQL, or an extended result code of SQLite.
+///
+/// ```
+/// use steadfast_core::ErrorKind;
+///
+/// assert_eq!(steadfast_db::kind_of_code("57P01"), ErrorKind::Transient);
+/// assert_eq!(steadfast_db::kind_of_code("2067"), ErrorKind::Conflict);
+/// ```
+pub fn kind_of_code(code: &str) -> ErrorKind {
+    if is_sqlstate(code) { postgres_kind(code) } else { code.parse().map_or(ErrorKind::Bug, sqlite_kind) }
+}
+
+/// Whether PostgreSQL goes away: its answer to a commit says nothing about the commit.
 fn is_farewell(error: &dyn sqlx::error::DatabaseError) -> bool {
-    let state = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().map(sqlx::postgres::PgDatabaseError::code);
-    state.is_some_and(|state| postgres_kind(state) == ErrorKind::Transient)
+    error.code().is_some_and(|code| is_sqlstate(&code) && postgres_kind(&code) == ErrorKind::Transient)
 }
 
-#[cfg(not(feature = "postgres"))]
-fn is_farewell(_: &dyn sqlx::error::DatabaseError) -> bool {
-    false
-}
-
-fn sql_kind(error: &sqlx::Error) -> ErrorKind {
+/// What can be done about an error that is only borrowed; [`Error`] says the same of one that it holds.
+pub fn kind_of(error: &sqlx::Error) -> ErrorKind {
     match error {
-        sqlx::Error::Database(error) => database_kind(&**error),
+        sqlx::Error::Database(error) => error.code().map_or(ErrorKind::Bug, |code| kind_of_code(&code)),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::PoolTimedOut
@@ -180,12 +184,12 @@ fn sql_kind(error: &sqlx::Error) -> ErrorKind {
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Sql(error) | Self::Open { source: error, .. } => sql_kind(error),
+            Self::Sql(error) | Self::Open { source: error, .. } => kind_of(error),
             // To the caller's own caller: try later. `tx::run` does not try again by itself.
             Self::CommitUnknown(_) => ErrorKind::Transient,
             Self::MigrationChanged { .. } | Self::Newer { .. } => ErrorKind::Invalid,
             #[cfg(feature = "postgres")]
-            Self::Connect { source, .. } => sql_kind(source),
+            Self::Connect { source, .. } => kind_of(source),
             #[cfg(feature = "postgres")]
             Self::ReadOnly { .. } => ErrorKind::Transient,
             #[cfg(feature = "postgres")]

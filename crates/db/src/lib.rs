@@ -36,7 +36,7 @@ pub mod sqlite;
 pub mod tx;
 
 pub use backend::Backend;
-pub use error::Error;
+pub use error::{Error, kind_of, kind_of_code};
 pub use folder::{DataFolder, FolderError};
 pub use migrate::{Line, Migration, migrate};
 pub use sink::{BoxError, EventSink};

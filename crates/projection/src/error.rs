@@ -161,31 +161,17 @@ pub(crate) fn is_transient(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// As `steadfast_db::Error::kind`, for an error that is only borrowed; a deadlock too is the world's.
+/// As for every other user of a database; a deadlock too is the world's.
 fn sql_is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| code_is_transient(&code)),
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::Protocol(_) => true,
-        _ => false,
+        other => steadfast_db::kind_of(other) == ErrorKind::Transient,
     }
 }
 
-/// A SQLSTATE has five characters; SQLite's extended codes are numbers of up to four digits.
 fn code_is_transient(code: &str) -> bool {
-    if code.len() == 5 {
-        // Connection, transaction rollback, no room, operator, system; a lock or a statement that took too long, a server
-        // that takes no writes, rights that an operator can give.
-        let classes = ["08", "28", "40", "53", "57", "58"];
-        return classes.iter().any(|class| code.starts_with(class))
-            || ["55P03", "25006", "42501", "3D000"].contains(&code);
-    }
-    // Busy, locked, read-only, I/O, full, cannot open.
-    code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+    let rolled_back = code.len() == 5 && code.starts_with("40");
+    rolled_back || steadfast_db::kind_of_code(code) == ErrorKind::Transient
 }
 
 /// An error and its causes on one line, for a table or a log.

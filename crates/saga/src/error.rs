@@ -9,9 +9,6 @@ pub enum Error {
     /// The database answered with an error, or did not answer.
     #[error("saga: the database failed")]
     Db(#[from] steadfast_db::Error),
-    /// A statement failed.
-    #[error("saga: a statement failed")]
-    Sql(#[from] sqlx::Error),
     /// Events could not be appended in the transaction of the state that they report.
     #[error("saga: the events could not be appended")]
     Sink(#[source] steadfast_db::BoxError),
@@ -42,37 +39,22 @@ impl From<Problem> for Error {
     }
 }
 
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Db(error) => error.kind(),
-            Self::Sql(error) => sql_kind(error),
             Self::Sink(_) => ErrorKind::Transient,
             Self::Fenced { .. } => ErrorKind::Conflict,
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Config(_) => ErrorKind::Invalid,
             Self::Problem(problem) => problem_kind(problem.status),
         }
-    }
-}
-
-/// The kind that the database's own error would have.
-fn sql_kind(error: &sqlx::Error) -> ErrorKind {
-    match error {
-        sqlx::Error::Database(db) if db.is_unique_violation() => ErrorKind::Conflict,
-        sqlx::Error::Database(db) => {
-            match db.code().and_then(|code| code.parse::<i64>().ok()).map(|code| code & 0xff) {
-                // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (sqlite.org/rescode.html)
-                Some(5 | 6 | 8 | 10 | 13 | 14) => ErrorKind::Transient,
-                Some(11 | 26) => ErrorKind::Corrupt,
-                Some(19) => ErrorKind::Conflict,
-                _ => ErrorKind::Bug,
-            }
-        }
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-            ErrorKind::Transient
-        }
-        _ => ErrorKind::Bug,
     }
 }
 

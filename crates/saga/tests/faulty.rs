@@ -36,7 +36,7 @@ pub(crate) struct Faulty {
 }
 
 fn transient() -> Error {
-    Error::Sql(sqlx::Error::PoolTimedOut)
+    Error::from(sqlx::Error::PoolTimedOut)
 }
 
 impl Faulty {

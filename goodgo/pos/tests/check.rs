@@ -302,7 +302,8 @@ async fn what_is_under_way_is_seen_until_nothing_is() {
     run(
         &world.read_model,
         "insert into projection values (1, 'goodgo');
-         insert into checkpoint select 1, value, 4, 0 from json_each('[0,1,2,3]');",
+         insert into checkpoint (projection, topic, partition, position, updated_at)
+             select 1, '', value, 4, 0 from json_each('[0,1,2,3]');",
     )
     .await;
     assert!(under_way(&world.stores()).await.unwrap().is_nothing());

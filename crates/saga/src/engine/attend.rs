@@ -168,7 +168,7 @@ impl Core {
         let attend = Attend { hold: self.hold(), lanes: &lanes, renew, stand };
         // Early enough that a second question renews the lease where the first is lost on its way.
         let asked = tokio::time::timeout(self.config.lease / 3, self.journal.attend(attend));
-        let heard = asked.await.map_err(|_| Error::Sql(sqlx::Error::PoolTimedOut))??;
+        let heard = asked.await.map_err(|_| Error::from(sqlx::Error::PoolTimedOut))??;
         self.keep(&lanes, &heard.held, renew.then(|| now + self.config.lease));
         if stand {
             self.duties.doing().leader_until = heard.leader.then(|| now + self.config.lease);

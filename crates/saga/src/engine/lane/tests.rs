@@ -53,7 +53,7 @@ struct Scripted {
 type Tried = (bool, Vec<(SagaId, i64)>);
 
 fn transient() -> Error {
-    Error::Sql(sqlx::Error::PoolTimedOut)
+    Error::from(sqlx::Error::PoolTimedOut)
 }
 
 #[async_trait]
