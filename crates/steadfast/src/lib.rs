@@ -30,6 +30,7 @@
 //! const CARDS: Line = Line {
 //!     name: "cards",
 //!     sqlite: &[Migration { version: 1, name: "card", sql: "create table card (id integer primary key, cents integer)" }],
+//!     postgres: &[],
 //! };
 //!
 //! async fn sell(Extension(once): Extension<Transactional>) -> Result<Response<Body>, Reply> {
