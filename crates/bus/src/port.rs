@@ -55,4 +55,7 @@ pub trait Consumer: Send {
     /// What has changed since it was last asked, in order; at first the partitions that it begins with. One that is new
     /// is not read before the next poll, and from the consumer's own start where the owner has not sought.
     fn changes(&mut self) -> Vec<Change>;
+
+    /// Takes leave of the others, so that they have its partitions at once. It reads nothing afterwards.
+    async fn leave(&mut self) {}
 }

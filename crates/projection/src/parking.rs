@@ -84,7 +84,25 @@ pub struct SkippedEvent {
 
 /// The parked events of a projection, poison first, then the oldest.
 pub async fn list<S: Store>(db: &S, projection: &str, limit: u32) -> Result<Vec<ParkedEvent>, Error> {
-    db.list_parked(projection, limit).await
+    db.list_parked(projection, None, limit).await
+}
+
+/// The parked events of one aggregate, in order.
+pub async fn of_aggregate<S: Store>(
+    db: &S,
+    projection: &str,
+    aggregate_type: &str,
+    aggregate_id: &str,
+) -> Result<Vec<ParkedEvent>, Error> {
+    let aggregate = Aggregate(aggregate_type.to_owned(), aggregate_id.to_owned());
+    let mut events = db.list_parked(projection, Some(&aggregate), u32::MAX).await?;
+    events.sort_by_key(|event| event.sequence);
+    Ok(events)
+}
+
+/// The projections that have ever run into this read database, by name.
+pub async fn projections<S: Store>(db: &S) -> Result<Vec<String>, Error> {
+    db.names().await
 }
 
 /// What a projection has passed over, newest first.

@@ -86,6 +86,16 @@ impl Subscription {
         self.types.as_ref().is_none_or(|known| known.contains(event_type))
     }
 
+    /// The aggregate types that it names; `None` where it wants all.
+    pub fn aggregate_types(&self) -> Option<&BTreeSet<String>> {
+        self.aggregates.as_ref()
+    }
+
+    /// The event types that it names; `None` where it wants all.
+    pub fn event_types(&self) -> Option<&BTreeSet<String>> {
+        self.types.as_ref()
+    }
+
     /// What either of the two wants.
     #[must_use]
     pub fn or(self, other: Self) -> Self {

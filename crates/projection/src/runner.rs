@@ -141,7 +141,7 @@ impl<S: Store> Runner<S> {
         self.desk.status.clone()
     }
 
-    /// Runs until `stop`, which it obeys between two batches. Failures are tried again without end; [`Status`] and the
+    /// Runs until `stop`, which it obeys between two batches; then others have its partitions at once. Failures are tried again without end; [`Status`] and the
     /// log tell of them.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut failures = 0;
@@ -160,6 +160,7 @@ impl<S: Store> Runner<S> {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+        self.consumer.leave().await;
         self.desk.status.stopped();
     }
 

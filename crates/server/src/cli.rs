@@ -7,11 +7,18 @@ use clap::{Parser, Subcommand};
 use steadfast_host::telemetry;
 
 use crate::bench;
+#[cfg(feature = "kafka")]
+use crate::outbox_cli;
+#[cfg(feature = "kafka")]
+use crate::projection_cli;
+use crate::roles::arguments;
 #[cfg(feature = "demo")]
 use crate::roles::demo;
 #[cfg(feature = "postgres")]
 use crate::roles::migrate;
 use crate::roles::orchestrator;
+#[cfg(feature = "kafka")]
+use crate::roles::projector;
 use crate::saga_cli;
 
 /// Data consistency for microservices: sagas, a transactional outbox, idempotency, optimistic locking and projections.
@@ -34,7 +41,7 @@ enum Command {
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
     /// Accepts sagas over HTTP and runs them to their end, beside any number of others over one database.
-    Orchestrator(orchestrator::Arguments),
+    Orchestrator(arguments::Arguments),
     /// Makes or renews tables in PostgreSQL, or prints their statements.
     #[cfg(feature = "postgres")]
     Migrate(migrate::Arguments),
@@ -42,6 +49,24 @@ enum Command {
     Saga(saga_cli::SagaArguments),
     /// Uploads and shows what sagas run.
     Definition(saga_cli::DefinitionArguments),
+    /// Publishes outboxes to Kafka, and what operators do with them.
+    #[cfg(feature = "kafka")]
+    Outbox(outbox_cli::Arguments),
+    /// Publishes outboxes to Kafka (not in this build).
+    #[cfg(not(feature = "kafka"))]
+    Outbox(Anything),
+    /// Feeds read models from Kafka, each by a YAML file.
+    #[cfg(feature = "kafka")]
+    Projector(projector::Arguments),
+    /// Feeds read models from Kafka (not in this build).
+    #[cfg(not(feature = "kafka"))]
+    Projector(Anything),
+    /// Events that a projection could not apply: shown, tried again, given up.
+    #[cfg(feature = "kafka")]
+    Projection(projection_cli::Arguments),
+    /// Events that a projection could not apply (not in this build).
+    #[cfg(not(feature = "kafka"))]
+    Projection(Anything),
     /// Measures beside the limit, in one run.
     #[command(subcommand)]
     Bench(Bench),
@@ -49,6 +74,14 @@ enum Command {
     #[cfg(feature = "demo")]
     #[command(hide = true)]
     DemoNode(demo::NodeArguments),
+}
+
+/// What a command that this build lacks is told.
+#[cfg(not(feature = "kafka"))]
+#[derive(Debug, clap::Args)]
+struct Anything {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _arguments: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,6 +128,16 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Migrate(arguments) => migrate::run(arguments).await.map(|()| ExitCode::SUCCESS),
             Command::Saga(arguments) => Ok(saga_cli::saga(arguments).await),
             Command::Definition(arguments) => Ok(saga_cli::definition(arguments).await),
+            #[cfg(feature = "kafka")]
+            Command::Outbox(arguments) => outbox_cli::run(arguments).await,
+            #[cfg(feature = "kafka")]
+            Command::Projector(arguments) => projector::run(arguments).await,
+            #[cfg(feature = "kafka")]
+            Command::Projection(arguments) => Ok(projection_cli::run(arguments).await),
+            #[cfg(not(feature = "kafka"))]
+            Command::Outbox(_) | Command::Projector(_) | Command::Projection(_) => {
+                anyhow::bail!("this build lacks Kafka: build it with `--features kafka`")
+            }
             Command::Bench(Bench::Saga(arguments)) => bench::saga::run(arguments).await.map(|()| ExitCode::SUCCESS),
         }
     })

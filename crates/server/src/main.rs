@@ -3,6 +3,12 @@
 mod api;
 mod bench;
 mod cli;
+mod fault;
+#[cfg(feature = "kafka")]
+mod outbox_cli;
+mod print;
+#[cfg(feature = "kafka")]
+mod projection_cli;
 mod roles;
 mod saga_cli;
 

@@ -9,5 +9,7 @@ mod metrics;
 mod operating;
 #[cfg(feature = "full")]
 mod orchestrator;
+#[cfg(feature = "full")]
+mod pipeline;
 mod serve;
 mod support;

@@ -81,14 +81,6 @@ impl Member {
         })
     }
 
-    /// Leaves the group, so that the others have its partitions at once. Dropping it does the same behind one's back.
-    pub async fn leave(mut self) {
-        if let Some(consumer) = self.consumer.take() {
-            // It waits for the group's coordinator.
-            drop(tokio::task::spawn_blocking(move || drop(consumer)).await);
-        }
-    }
-
     fn client(&self) -> Result<Arc<StreamConsumer<Context>>, Error> {
         self.consumer.clone().ok_or(Error::Closed)
     }
@@ -237,6 +229,14 @@ impl Consumer for Member {
 
     fn changes(&mut self) -> Vec<Change> {
         self.consumer.as_ref().map_or_else(Vec::new, |consumer| consumer.context().lock().changes.drain(..).collect())
+    }
+
+    /// Dropping it does the same behind one's back.
+    async fn leave(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            // It waits for the group's coordinator.
+            drop(tokio::task::spawn_blocking(move || drop(consumer)).await);
+        }
     }
 }
 

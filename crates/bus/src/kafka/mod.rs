@@ -22,9 +22,11 @@ mod consumer;
 mod context;
 mod fault;
 mod producer;
+mod reach;
 mod topics;
 
 pub use config::{Config, NewTopics};
 pub use consumer::Member;
 pub use producer::Producer;
+pub use reach::Reach;
 pub use topics::Weakness;

@@ -185,8 +185,17 @@ impl<S: Store> Store for Faults<S> {
         guarded!(self, self.store.count_parked(projection))
     }
 
-    async fn list_parked(&self, name: &str, limit: u32) -> Result<Vec<ParkedEvent>, Error> {
-        guarded!(self, self.store.list_parked(name, limit))
+    async fn list_parked(
+        &self,
+        name: &str,
+        aggregate: Option<&Aggregate>,
+        limit: u32,
+    ) -> Result<Vec<ParkedEvent>, Error> {
+        guarded!(self, self.store.list_parked(name, aggregate, limit))
+    }
+
+    async fn names(&self) -> Result<Vec<String>, Error> {
+        guarded!(self, self.store.names())
     }
 
     async fn list_skipped(&self, name: &str, limit: u32) -> Result<Vec<SkippedEvent>, Error> {

@@ -61,6 +61,10 @@ pub trait Store: Clone + Debug + Send + Sync + sealed::Sealed + 'static {
     #[doc(hidden)]
     async fn find(&self, name: &str) -> Result<Option<i64>, Error>;
 
+    /// The projections that have a number.
+    #[doc(hidden)]
+    async fn names(&self) -> Result<Vec<String>, Error>;
+
     /// The next offset to read of each partition.
     #[doc(hidden)]
     async fn positions(&self, projection: i64) -> Result<Vec<(Partition, i64)>, Error>;
@@ -122,7 +126,12 @@ pub trait Store: Clone + Debug + Send + Sync + sealed::Sealed + 'static {
     async fn count_parked(&self, projection: i64) -> Result<(u32, u32), Error>;
 
     #[doc(hidden)]
-    async fn list_parked(&self, name: &str, limit: u32) -> Result<Vec<ParkedEvent>, Error>;
+    async fn list_parked(
+        &self,
+        name: &str,
+        aggregate: Option<&Aggregate>,
+        limit: u32,
+    ) -> Result<Vec<ParkedEvent>, Error>;
 
     #[doc(hidden)]
     async fn list_skipped(&self, name: &str, limit: u32) -> Result<Vec<SkippedEvent>, Error>;

@@ -102,6 +102,10 @@ impl Store for Db {
         Ok(sql.fetch_optional(self.pool()).await?)
     }
 
+    async fn names(&self) -> Result<Vec<String>, Error> {
+        Ok(sqlx::query_scalar(include_str!("postgres/list_projections.sql")).fetch_all(self.pool()).await?)
+    }
+
     async fn positions(&self, projection: i64) -> Result<Vec<(Partition, i64)>, Error> {
         let sql = sqlx::query(include_str!("postgres/read_checkpoints.sql")).bind(projection);
         let rows = sql.fetch_all(self.pool()).await?;
@@ -248,8 +252,15 @@ impl Store for Db {
         Ok((unsigned("parked_event", parked)?, unsigned("parked_event", poison)?))
     }
 
-    async fn list_parked(&self, name: &str, limit: u32) -> Result<Vec<ParkedEvent>, Error> {
+    async fn list_parked(
+        &self,
+        name: &str,
+        aggregate: Option<&Aggregate>,
+        limit: u32,
+    ) -> Result<Vec<ParkedEvent>, Error> {
+        let (kind, id) = aggregate.map(|Aggregate(kind, id)| (kind, id)).unzip();
         let rows = sqlx::query(include_str!("postgres/list_parked.sql")).bind(name).bind(i64::from(limit));
+        let rows = rows.bind(kind).bind(id);
         rows.fetch_all(self.pool()).await?.iter().map(parked_event).collect()
     }
 

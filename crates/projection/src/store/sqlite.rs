@@ -78,6 +78,10 @@ impl Store for Db {
         Ok(sql.fetch_optional(self.readers()).await?)
     }
 
+    async fn names(&self) -> Result<Vec<String>, Error> {
+        Ok(sqlx::query_scalar(include_str!("sqlite/list_projections.sql")).fetch_all(self.readers()).await?)
+    }
+
     async fn positions(&self, projection: i64) -> Result<Vec<(Partition, i64)>, Error> {
         let sql = sqlx::query_as(include_str!("sqlite/read_checkpoints.sql")).bind(projection);
         let rows: Vec<(String, u32, i64)> = sql.fetch_all(self.readers()).await?;
@@ -196,8 +200,14 @@ impl Store for Db {
         Ok(sql.fetch_one(self.readers()).await?)
     }
 
-    async fn list_parked(&self, name: &str, limit: u32) -> Result<Vec<ParkedEvent>, Error> {
-        let rows = sqlx::query(include_str!("sqlite/list_parked.sql")).bind(name).bind(limit);
+    async fn list_parked(
+        &self,
+        name: &str,
+        aggregate: Option<&Aggregate>,
+        limit: u32,
+    ) -> Result<Vec<ParkedEvent>, Error> {
+        let (kind, id) = aggregate.map(|Aggregate(kind, id)| (kind, id)).unzip();
+        let rows = sqlx::query(include_str!("sqlite/list_parked.sql")).bind(name).bind(limit).bind(kind).bind(id);
         rows.fetch_all(self.readers()).await?.iter().map(parked_event).collect()
     }
 

@@ -51,7 +51,7 @@ fn reply(error: &steadfast_saga::Error) -> Reply {
     Reply::from(problem)
 }
 
-fn need(principal: &Principal, permission: &str) -> Result<(), Problem> {
+pub(crate) fn need(principal: &Principal, permission: &str) -> Result<(), Problem> {
     if principal.may(permission) {
         return Ok(());
     }

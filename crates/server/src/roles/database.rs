@@ -1,8 +1,17 @@
 //! The database that a configuration names.
 
+use std::time::Duration;
+
+#[cfg(feature = "postgres")]
+use anyhow::Context;
 use anyhow::{Result, bail};
 use serde::Deserialize;
+use steadfast_db::Db;
 use steadfast_host::config::Secret;
+use tokio_util::sync::CancellationToken;
+
+/// How often SQLite's log is moved into its file.
+const CHECKPOINT: Duration = Duration::from_secs(2);
 
 /// `[database]`: PostgreSQL.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,17 +35,16 @@ const fn connections() -> u32 {
 
 #[cfg(feature = "postgres")]
 impl Database {
-    /// Whether what is written can be a database.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Whether what is written at this place of the configuration can be a database.
+    pub(crate) fn check(&self, place: &str) -> Result<()> {
         let credentials = self.url.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map(|(user, _)| user);
         if credentials.is_some_and(|user| user.contains(':')) {
-            bail!("database.url holds a password: take it out and set database.password from a file or variable");
+            bail!("{place}.url holds a password: take it out and set {place}.password from a file or variable");
         }
         if !self.url.starts_with("postgres://") && !self.url.starts_with("postgresql://") {
-            bail!("database.url names no PostgreSQL: write postgres://user@host:port/database");
+            bail!("{place}.url names no PostgreSQL: write postgres://user@host:port/database");
         }
-        self.handle("check").map(drop)?;
-        Ok(())
+        self.handle("check").map(drop).with_context(|| place.to_owned())
     }
 
     /// A handle that has not connected yet.
@@ -50,6 +58,33 @@ impl Database {
             ..Options::default()
         };
         Db::lazy(&self.url.clone().into(), options)
+    }
+}
+
+/// A handle on the database of a URL, which may hold a password, for commands that do one thing. It has not connected yet.
+#[cfg(feature = "kafka")]
+pub(crate) fn at(url: &str, application: &str) -> Result<steadfast_db::postgres::Db> {
+    use steadfast_db::postgres::{Db, Options};
+
+    let options =
+        Options { connections: 2, application_name: format!("steadfast {application}"), ..Options::default() };
+    Ok(Db::lazy(&url.to_owned().into(), options)?)
+}
+
+/// Whether the database says that a table or a function is not there.
+#[cfg(feature = "kafka")]
+pub(crate) fn is_missing_table(error: &steadfast_db::Error) -> bool {
+    let steadfast_db::Error::Sql(sqlx::Error::Database(said)) = error else { return false };
+    said.code().is_some_and(|code| ["42P01", "42883"].contains(&&*code))
+}
+
+/// Moves what SQLite's log holds into its file every few seconds, until `stop`.
+pub(crate) async fn checkpoint(db: Db, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(CHECKPOINT);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = db.checkpoint().await {
+            tracing::debug!(%error, "no checkpoint this time");
+        }
     }
 }
 

@@ -1,16 +1,15 @@
 //! `steadfast migrate`: makes or renews the tables in PostgreSQL, or prints the statements for whoever runs them with a
 //! tool of their own.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use steadfast_db::{Line, migrate};
 
-use super::database::Database;
-use super::orchestrator::{self, load};
+use super::arguments::{self, load};
+use super::place::Places;
 
 /// Tables to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,6 +20,10 @@ enum Tables {
     Barrier,
     /// The outbox and its functions for any language.
     Outbox,
+    /// The inbox: which events a consumer has seen.
+    Inbox,
+    /// What a projector keeps beside its read models. It makes them itself where its role may.
+    Projection,
     /// The records of idempotency keys.
     Idempotency,
 }
@@ -31,6 +34,8 @@ impl Tables {
             Self::Orchestrator => &steadfast_saga::journal::LINE,
             Self::Barrier => &steadfast_saga::barrier::LINE,
             Self::Outbox => &steadfast_outbox::LINE,
+            Self::Inbox => &steadfast_outbox::inbox::LINE,
+            Self::Projection => &steadfast_projection::LINE,
             Self::Idempotency => &steadfast_idempotency::LINE,
         }
     }
@@ -39,49 +44,32 @@ impl Tables {
 /// What to migrate, and where.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which tables: an orchestrator's database has `orchestrator` (and `outbox` where `events` is on), a participant's
-    /// what it uses of the others.
+    /// Which tables: an orchestrator's database has `orchestrator` (and `outbox` where `events` is on), a service's what it
+    /// uses of the others, a read database `projection`. Of a relay's file all databases are migrated.
     #[arg(value_enum, required = true)]
     tables: Vec<Tables>,
     /// Prints the statements instead of running them.
     #[arg(long)]
     print: bool,
     #[command(flatten)]
-    place: orchestrator::Arguments,
-}
-
-/// The part of an orchestrator's configuration that is needed here; the same file may be given.
-#[derive(Debug, Deserialize)]
-#[expect(dead_code, reason = "the other keys are known and not needed")]
-struct Config {
-    database: Option<Database>,
-    listen: Option<IgnoredAny>,
-    node: Option<IgnoredAny>,
-    data: Option<IgnoredAny>,
-    etcd: Option<IgnoredAny>,
-    auth: Option<IgnoredAny>,
-    sealing: Option<IgnoredAny>,
-    participants: Option<IgnoredAny>,
-    limits: Option<IgnoredAny>,
-    lease: Option<IgnoredAny>,
-    events: Option<IgnoredAny>,
+    place: arguments::Arguments,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     if arguments.print {
         return print(&arguments.tables);
     }
-    let config: Config = load(&arguments.place)?;
-    let database = config
-        .database
-        .context("database.url is required: set it in the configuration file, or as STEADFAST_DATABASE__URL")?;
-    database.check()?;
-    let db = database.handle("migrate")?;
-    db.check().await?;
-    for tables in arguments.tables {
-        let line = tables.line();
-        migrate(&db, line).await.with_context(|| format!("migrating {} in {}", line.name, db.name()))?;
-        crate::cli::say(&format!("{}: up to date in {}", line.name, db.name()));
+    let databases: BTreeMap<_, _> = load::<Places>(&arguments.place)?.named()?;
+    if databases.is_empty() {
+        bail!("database.url is required: set it in the configuration file, or as STEADFAST_DATABASE__URL");
+    }
+    for db in databases.values() {
+        db.check().await?;
+        for tables in &arguments.tables {
+            let line = tables.line();
+            migrate(db, line).await.with_context(|| format!("migrating {} in {}", line.name, db.name()))?;
+            crate::cli::say(&format!("{}: up to date in {}", line.name, db.name()));
+        }
     }
     Ok(())
 }

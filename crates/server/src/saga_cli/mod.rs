@@ -11,17 +11,17 @@ mod act;
 mod client;
 mod definition;
 mod event;
-mod fault;
 mod look;
-mod print;
 mod start;
 mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
+use crate::print::Output;
+use crate::{fault, print};
 use client::Client;
 use fault::Fault;
 
@@ -37,17 +37,6 @@ struct Common {
     /// How results look on stdout.
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-/// How results look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// What the API answered; of `watch`, one object a line.
-    Json,
-    /// Ids only, one a line.
-    Id,
 }
 
 /// What `steadfast saga` is told.

@@ -4,7 +4,6 @@
 //! It listens at once. Until the database lets it work it answers 503 and `/readyz` says why; a fault that no waiting
 //! mends (a wrong key, a server too old, missing tables) ends it with one line.
 
-mod arguments;
 mod config;
 mod open;
 mod slot;
@@ -22,10 +21,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use arguments::{Arguments, load};
 pub(crate) use config::Config;
 
 use self::slot::Slot;
+use super::arguments::{Arguments, load};
 use crate::api;
 
 /// Runs until a signal, or until it cannot go on.

@@ -17,12 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::Config;
 #[cfg(feature = "postgres")]
 use crate::roles::database::Database;
+use crate::roles::database::checkpoint;
 
 /// The pauses between attempts to open.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(3) };
-
-/// How often SQLite's log is moved into its file.
-const CHECKPOINT: Duration = Duration::from_secs(2);
 
 /// Everything that an engine needs, checked as far as it can be without a database.
 pub(super) struct Made {
@@ -112,7 +110,7 @@ fn place(config: &Config) -> Result<Place> {
         (Some(_), Some(_)) => bail!("both `database` and `data` are set: sagas are kept in one place; take one out"),
         #[cfg(feature = "postgres")]
         (Some(database), None) => {
-            database.check()?;
+            database.check("database")?;
             Ok(Place::Postgres(database.clone()))
         }
         #[cfg(not(feature = "postgres"))]
@@ -139,13 +137,4 @@ fn election(config: &Config, _: &engine::Config, _: CancellationToken) -> Result
         bail!("`etcd` is set, which this build lacks: build it with `--features etcd`, or let the database elect");
     }
     Ok(None)
-}
-
-async fn checkpoint(db: Db, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(CHECKPOINT);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = db.checkpoint().await {
-            tracing::debug!(%error, "no checkpoint this time");
-        }
-    }
 }

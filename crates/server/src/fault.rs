@@ -1,24 +1,26 @@
 //! What went wrong, in one line and an exit code.
 
+use std::error::Error;
 use std::fmt;
 
 use http::StatusCode;
 use serde_json::Value;
+use steadfast_core::{Classified, ErrorKind};
 
 /// Why a command ends without its result.
 #[derive(Debug)]
-pub(super) enum Fault {
-    /// The command line, a file or the token: nothing was sent.
+pub(crate) enum Fault {
+    /// The command line, a file or the token: nothing was done.
     Usage(String),
-    /// The orchestrator said no.
+    /// It was asked for, and the answer is no.
     Refused(String),
-    /// No orchestrator, or no whole answer of it.
+    /// No orchestrator or database, or no whole answer of it.
     Unreachable(String),
 }
 
 impl Fault {
     /// The exit code.
-    pub(super) const fn code(&self) -> u8 {
+    pub(crate) const fn code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,
@@ -26,8 +28,34 @@ impl Fault {
         }
     }
 
+    /// Of a library's error, by its kind.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of<E: Error + Classified>(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let next = error.to_string();
+            // Some errors say what their cause says.
+            if !text.contains(&next) {
+                text = format!("{text}: {next}");
+            }
+            cause = error.source();
+        }
+        if error.kind() == ErrorKind::Transient { Self::Unreachable(text) } else { Self::Refused(text) }
+    }
+
+    /// Says where; the same fault.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn at(self, place: &str) -> Self {
+        match self {
+            Self::Usage(text) => Self::Usage(format!("{place}: {text}")),
+            Self::Refused(text) => Self::Refused(format!("{place}: {text}")),
+            Self::Unreachable(text) => Self::Unreachable(format!("{place}: {text}")),
+        }
+    }
+
     /// Says more; the same fault.
-    pub(super) fn with(self, more: &str) -> Self {
+    pub(crate) fn with(self, more: &str) -> Self {
         match self {
             Self::Usage(text) => Self::Usage(format!("{text}; {more}")),
             Self::Refused(text) => Self::Refused(format!("{text}; {more}")),
@@ -36,7 +64,7 @@ impl Fault {
     }
 
     /// What an answer that is no success says: a problem's title, detail and faults, or its status where it is none.
-    pub(super) fn of_answer(status: StatusCode, body: &[u8]) -> Self {
+    pub(crate) fn of_answer(status: StatusCode, body: &[u8]) -> Self {
         let problem: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |name: &str| problem.get(name).and_then(Value::as_str);
         let Some(title) = text("title") else {

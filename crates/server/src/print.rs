@@ -1,21 +1,33 @@
 //! Results to stdout, talk to stderr.
 
+use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
+/// How results look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// One JSON object; of `watch`, one a line.
+    Json,
+    /// Ids only, one a line.
+    Id,
+}
+
 /// A result.
-pub(super) fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     crate::cli::say(line);
 }
 
 /// Not a result.
 #[expect(clippy::print_stderr, reason = "stdout is for results")]
-pub(super) fn talk(line: &str) {
+pub(crate) fn talk(line: &str) {
     eprintln!("{line}");
 }
 
 /// A table without lines: it reads well and cuts well.
-pub(super) fn table(head: &[&str]) -> Table {
+pub(crate) fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
@@ -24,14 +36,14 @@ pub(super) fn table(head: &[&str]) -> Table {
 }
 
 /// The whole table, without blanks at the ends of its lines.
-pub(super) fn show(table: &Table) {
+pub(crate) fn show(table: &Table) {
     for line in table.to_string().lines() {
         say(line.trim());
     }
 }
 
 /// A member as text; empty where there is none.
-pub(super) fn text(value: &Value, name: &str) -> String {
+pub(crate) fn text(value: &Value, name: &str) -> String {
     match value.get(name) {
         None | Some(Value::Null) => String::new(),
         // What others wrote must not move the cursor.
@@ -41,7 +53,7 @@ pub(super) fn text(value: &Value, name: &str) -> String {
 }
 
 /// A member that is a moment, in UTC.
-pub(super) fn moment(value: &Value, name: &str) -> String {
+pub(crate) fn moment(value: &Value, name: &str) -> String {
     value.get(name).and_then(Value::as_i64).map_or(String::new(), utc)
 }
 

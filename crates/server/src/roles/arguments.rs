@@ -1,6 +1,6 @@
 //! The flags that every server role has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -8,13 +8,15 @@ use serde::de::DeserializeOwned;
 use steadfast_host::config::Source;
 
 /// Variables with our prefix that are no part of a role's configuration.
-const IGNORED: [&str; 6] = [
+const IGNORED: [&str; 8] = [
     "STEADFAST_CONFIG",
     "STEADFAST_LOG",
     "STEADFAST_LOG_JSON",
     "STEADFAST_URL",
     "STEADFAST_TOKEN",
+    "STEADFAST_DATABASE_URL",
     "STEADFAST_TEST_POSTGRES",
+    "STEADFAST_TEST_KAFKA",
 ];
 
 /// Where the configuration comes from.
@@ -30,16 +32,21 @@ pub(crate) struct Arguments {
     listen: Option<String>,
     /// Reads the configuration, says whether it is in order, and starts nothing.
     #[arg(long)]
-    pub(super) check: bool,
+    pub(crate) check: bool,
+}
+
+/// What file and environment say.
+pub(crate) fn source(config: Option<&Path>) -> Result<Source> {
+    let mut source = Source::new();
+    if let Some(path) = config {
+        source = source.file(path, "--config")?;
+    }
+    Ok(source.process_environment("STEADFAST", &IGNORED)?)
 }
 
 /// The configuration that file, environment and flags make.
 pub(crate) fn load<T: DeserializeOwned>(arguments: &Arguments) -> Result<T> {
-    let mut source = Source::new();
-    if let Some(path) = &arguments.config {
-        source = source.file(path, "--config")?;
-    }
-    source = source.process_environment("STEADFAST", &IGNORED)?;
+    let mut source = source(arguments.config.as_deref())?;
     if let Some(listen) = &arguments.listen {
         source = source.flag("--listen", "listen", listen);
     }

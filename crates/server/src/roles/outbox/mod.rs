@@ -1,0 +1,147 @@
+//! `steadfast outbox relay`: publishes the outboxes of one or many PostgreSQL databases to Kafka, beside any number of
+//! others over the same ones.
+//!
+//! It listens at once. Until its databases and Kafka answer, `/readyz` is 503 and says what is missing; a fault that no
+//! waiting mends (a server too old, missing tables) ends it with one line.
+
+mod api;
+mod archive;
+mod config;
+mod letters;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use steadfast_bus::kafka::Producer;
+use steadfast_core::Clock;
+use steadfast_db::postgres::Db;
+use steadfast_host::auth::Verifier;
+use steadfast_host::clock::System;
+use steadfast_host::health::Health;
+use steadfast_host::{metrics, serve, shutdown};
+use steadfast_outbox::{Outbox, Relay, Source};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::arguments::{Arguments, load};
+use super::database::is_missing_table;
+use super::kafka;
+use super::missing::{Absence, Missing};
+pub(crate) use archive::once as archive_once;
+pub(crate) use config::Config;
+pub(crate) use letters::{Act, Acted, Letter, Letters};
+
+/// The pause after topics could not be looked at.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Runs until a signal, or until it cannot go on.
+pub(crate) async fn relay(arguments: Arguments) -> Result<()> {
+    let config: Config = load(&arguments)?;
+    let clock: Arc<dyn Clock> = Arc::new(System);
+    // Everything that can be wrong in the configuration is told before anything starts.
+    config.check()?;
+    let auth = config.auth.as_ref();
+    let verifier = auth.map(|auth| Verifier::from_config(auth, Arc::clone(&clock))).transpose()?;
+    let to = config.kafka()?;
+    let producer = Producer::open(to.clone()).context("kafka")?;
+    let mut needs = vec![kafka::watch(&to)?];
+    let (mut sources, mut outboxes) = (Vec::new(), BTreeMap::new());
+    for (name, database) in &config.databases {
+        let db = database.handle("outbox relay")?;
+        needs.push(watch(name, &db));
+        outboxes.insert(name.clone(), Outbox::from(db.clone()));
+        sources.push(Source::new(name, db));
+    }
+    if arguments.check {
+        crate::cli::say("the configuration is in order");
+        return Ok(());
+    }
+    let exporter = metrics::install()?;
+    let listener = serve::bind(&config.listen, "listen").await?;
+    let address = listener.local_addr().context("reading the address")?;
+
+    let signal = shutdown::on_signal()?;
+    let (stop, tasks, health) = (CancellationToken::new(), TaskTracker::new(), Health::new());
+    let mut watching = JoinSet::new();
+    for need in needs {
+        need.show_in(&health);
+        watching.spawn(need.watch(stop.clone()));
+    }
+    let letters = Letters::new(outboxes.clone(), Arc::clone(&clock));
+    let api = verifier.map_or_else(Router::new, |verifier| api::router(letters, verifier));
+    let router = steadfast_host::problem::with_fallbacks(health.router().merge(exporter.router()).merge(api));
+    let limits = serve::Limits { drain_time: Duration::from_secs(2), ..serve::Limits::default() };
+    let served = tasks.spawn(serve::serve(listener, router, limits, stop.clone()));
+    tasks.spawn(exporter.clone().run(stop.clone()));
+    tasks.spawn(look_at_topics(producer.clone(), config.expected(), stop.clone()));
+    if let Some(plan) = &config.archive {
+        for (name, outbox) in outboxes {
+            tasks.spawn(archive::run(name, outbox, plan.clone(), Arc::clone(&clock), stop.clone()));
+        }
+    }
+    tasks.spawn({
+        let (signal, health, stop) = (signal.clone(), health.clone(), stop.clone());
+        async move {
+            if stop.run_until_cancelled(signal.cancelled()).await.is_some() {
+                health.drain();
+            }
+        }
+    });
+    tracing::info!(%address, "the outbox relay listens");
+
+    let relay = Relay::new(sources, Arc::new(producer), clock, config.relay());
+    let mut ended = Ok(());
+    tokio::select! {
+        () = relay.run(signal.clone()) => {}
+        // Before `stop` a watcher ends only with a fault.
+        Some(fault) = watching.join_next() => ended = fault.context("a task of the relay")?,
+    }
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    served.await.context("the listener's task")?.context("serving")?;
+    ended
+}
+
+/// Says whether the database and its outbox can be worked with.
+fn watch(name: &str, db: &Db) -> Missing {
+    let db = db.clone();
+    Missing::watched(format!("database {name}"), move || {
+        let db = db.clone();
+        async move {
+            db.check().await.map_err(|error| Absence::of("it cannot be worked with: the log says why", error))?;
+            Outbox::from(db).status().await.map(drop).map_err(|error| match &error {
+                steadfast_outbox::Error::Store(of) if is_missing_table(of) => Absence::lasting(
+                    "it has no outbox: run `steadfast migrate outbox`",
+                    anyhow::Error::from(error).context("it has no outbox: run `steadfast migrate outbox`"),
+                ),
+                _ => Absence::of("its outbox cannot be worked with: the log says why", error),
+            })
+        }
+    })
+}
+
+/// Makes the expected topics and says which promises their settings break.
+async fn look_at_topics(producer: Producer, topics: Vec<String>, stop: CancellationToken) {
+    for topic in &topics {
+        loop {
+            let Some(found) = stop.run_until_cancelled(producer.weaknesses(&[topic])).await else { return };
+            match found {
+                Ok(weaknesses) => {
+                    for weakness in weaknesses {
+                        tracing::warn!(topic, "a promise is weakened: {weakness}");
+                    }
+                    break;
+                }
+                Err(error) => tracing::warn!(topic, %error, "a topic cannot be made or looked at: trying again"),
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
+                return;
+            }
+        }
+    }
+}
