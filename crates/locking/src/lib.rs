@@ -80,7 +80,7 @@ pub use etag::{EtagKey, EtagKeyError, Etags, Precondition, Star, Subject};
 pub use expected::{Expected, Stamp};
 pub use key::{Key, Part, Value};
 pub use limiter::{Limiter, Quota, Verdict};
-pub use metrics::CONTENDED_ROWS;
+pub use metrics::{CONTENDED_ROWS, LANE_BATCHES, LANE_CHANGES, LANE_STALE, LANE_WAITING};
 pub use replace::{Changed, Replace, replace_all};
 pub use retry::run;
 pub use version::Version;

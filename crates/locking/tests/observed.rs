@@ -5,11 +5,17 @@ use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
+use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use steadfast_core::{Principal, metric};
 use steadfast_db::tx;
-use steadfast_locking::{CONTENDED_ROWS, Entity, EtagKey, Etags, Star, Subject, Version, run};
+use steadfast_locking::lane::{Bounds, Commit, Committed, Decided, Lane, Seen, Sum};
+use steadfast_locking::{
+    CONTENDED_ROWS, Entity, EtagKey, Etags, LANE_BATCHES, LANE_CHANGES, LANE_STALE, LANE_WAITING, Star, Subject,
+    Version, run,
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::shop;
@@ -62,6 +68,12 @@ impl Recorder for Memory {
 impl Memory {
     fn counter(&self, name: &str) -> u64 {
         self.counters.lock().unwrap()[&format!("{name}{{entity=product}}")].load(Ordering::SeqCst)
+    }
+
+    /// How many changes of a lane had this outcome.
+    fn changes(&self, outcome: &str) -> u64 {
+        let name = format!("{LANE_CHANGES}{{entity=product,outcome={outcome}}}");
+        self.counters.lock().unwrap()[&name].load(Ordering::SeqCst)
     }
 
     fn gauge(&self, name: &str) -> f64 {
@@ -162,4 +174,38 @@ async fn conflicts_and_forged_tags_are_security_events() {
 
     product.replace("A", Version::FIRST).set("price", 5).run(&mut tx).await.unwrap();
     assert_eq!(buffer.lines(), [""; 0], "what succeeds is no event");
+}
+
+/// A shelf with one piece on it, which takes whatever the lane has decided.
+struct Shelf;
+
+#[async_trait]
+impl Commit for Shelf {
+    type Payload = ();
+    type Error = steadfast_db::Error;
+
+    fn entity(&self) -> &'static str {
+        "product"
+    }
+
+    async fn read(&self, keys: &[steadfast_locking::Key]) -> Result<Vec<Option<Seen>>, steadfast_db::Error> {
+        Ok(keys.iter().map(|_| Some(Seen { free: 1, version: Version::FIRST })).collect())
+    }
+
+    async fn commit(&self, _: &[Sum], _: &[Decided<'_, ()>]) -> Result<Committed, steadfast_db::Error> {
+        Ok(Committed::All)
+    }
+}
+
+#[tokio::test]
+async fn a_lane_counts_its_batches_and_what_became_of_changes_from_zero() {
+    let memory = Memory::default();
+    let lane = metrics::with_local_recorder(&memory, || Lane::open(Shelf, Bounds { queue: 3, ..Bounds::default() }));
+    let changes = || ["taken", "refused", "known", "failed", "turned_away"].map(|outcome| memory.changes(outcome));
+    assert_eq!(changes(), [0; 5]);
+    assert_eq!((memory.counter(LANE_BATCHES), memory.counter(LANE_STALE)), (0, 0));
+    join_all((0..4).map(|_| lane.take([("a".into(), 1)].into(), ()))).await;
+    assert_eq!(changes(), [1, 2, 0, 0, 1]);
+    assert_eq!((memory.counter(LANE_BATCHES), memory.counter(LANE_STALE)), (1, 0));
+    assert!(memory.gauge(LANE_WAITING).abs() < f64::EPSILON);
 }

@@ -4,6 +4,9 @@
 //! products under optimistic locking, and lets them adjust stock. Every change tells of itself by an event in the same
 //! transaction. It calls nobody.
 //!
+//! On PostgreSQL reservations of a product that many want at once are combined in a lane ([`Hot`]), whichever replica they
+//! come to: one lock of the product's row for all of them, and still a version and an event for each.
+//!
 //! | route | who may | how a repeat is safe |
 //! |---|---|---|
 //! | `POST /saga/reservations`, `…/release`, `…/commit` | the orchestrator, for `order.place` | barrier |
@@ -30,11 +33,11 @@ use steadfast::saga::barrier;
 use steadfast::saga::participant::token;
 use steadfast::{idempotency, outbox};
 
-use store::{Cause, Store};
+use store::{Cause, Front, Store};
 
 pub use error::Error;
 pub use store::OpeningStock;
-pub use store::{Home, Rows};
+pub use store::{Home, Hot, Rows};
 
 /// What the orchestrator and the per-call tokens know this service by.
 pub const NAME: &str = "inventory";
@@ -75,17 +78,24 @@ pub(crate) struct Shared<B> {
     store: Arc<Store>,
     config: Config,
     limiter: Arc<Limiter>,
+    front: Front,
     drain: Drain,
 }
 
 impl<B: Home> Service<B> {
     /// The service on this database, which is brought to the newest version.
     pub async fn open(db: B, config: Config) -> Result<Self, Error> {
+        Self::open_with(db, config, Hot::default()).await
+    }
+
+    /// As [`open`](Self::open), with a word on when reservations are combined.
+    pub async fn open_with(db: B, config: Config, hot: Hot) -> Result<Self, Error> {
         for line in [&store::LINE, &outbox::LINE, &barrier::LINE, &idempotency::LINE] {
             db::migrate(&db, line).await?;
         }
         let limiter = Arc::new(Limiter::new(config.updates));
-        Ok(Self(Arc::new(Shared { db, store: Arc::new(Store::new()?), config, limiter, drain: Drain::new() })))
+        let front = Front::new(hot, db.lane(hot.bounds));
+        Ok(Self(Arc::new(Shared { db, store: Arc::new(Store::new()?), config, limiter, front, drain: Drain::new() })))
     }
 
     /// Its routes.
@@ -117,8 +127,9 @@ impl<B: Home> Service<B> {
         Ok(())
     }
 
-    /// Waits for requests that outlive their connection. Call it after the listener has been closed.
+    /// Waits for requests and reservations that outlive their connection. Call it after the listener has been closed.
     pub async fn drain(&self) {
         self.0.drain.wait().await;
+        self.0.front.close().await;
     }
 }

@@ -13,7 +13,7 @@ fn body(id: SagaId, lines: &[(&str, i64)]) -> Value {
     json!({"order_id": id.to_string(), "lines": lines})
 }
 
-fn reserve(n: u32, lines: &[(&str, i64)]) -> Call {
+pub(crate) fn reserve(n: u32, lines: &[(&str, i64)]) -> Call {
     Call {
         path: "/saga/reservations",
         scope: "order.place",
@@ -25,7 +25,7 @@ fn reserve(n: u32, lines: &[(&str, i64)]) -> Call {
     }
 }
 
-fn release(n: u32) -> Call {
+pub(crate) fn release(n: u32) -> Call {
     let body = json!({"order_id": saga(n).to_string()});
     Call { path: "/saga/reservations/release", op: Op::Compensate, body, ..reserve(n, &[]) }
 }

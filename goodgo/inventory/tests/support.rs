@@ -26,7 +26,7 @@ pub(crate) struct Shop {
     pub(crate) db: Database,
     pub(crate) service: Service<Db>,
     router: Router,
-    clock: Arc<SeededClock>,
+    pub(crate) clock: Arc<SeededClock>,
     minter: Minter,
 }
 
@@ -59,21 +59,25 @@ pub(crate) async fn shop() -> Shop {
 pub(crate) async fn shop_with(updates: Quota) -> Shop {
     let db = database().await;
     let clock = Arc::new(SeededClock::new(Timestamp::from_millis(1_800_000_000_000)));
-    let verifier =
-        Verifier::new("issuer", "goodgo", [Key::hs256("k", SECRET).unwrap()], Arc::<SeededClock>::clone(&clock))
-            .unwrap();
     let minter = Minter::new("k", SECRET, "issuer", "goodgo", Arc::<SeededClock>::clone(&clock)).unwrap();
-    let config = Config {
+    let service = Service::open(db.clone(), config(&clock, updates)).await.unwrap();
+    let router = service.router();
+    Shop { db, service, router, clock, minter }
+}
+
+/// What every replica of the service is made of.
+pub(crate) fn config(clock: &Arc<SeededClock>, updates: Quota) -> Config {
+    let verifier =
+        Verifier::new("issuer", "goodgo", [Key::hs256("k", SECRET).unwrap()], Arc::<SeededClock>::clone(clock))
+            .unwrap();
+    Config {
         call_key: key(),
         verifier,
-        clock: Arc::<SeededClock>::clone(&clock),
+        clock: Arc::<SeededClock>::clone(clock),
         hint: Hint::new(),
         etags: Etags::new(EtagKey::new("t", &[7; 32]).unwrap()),
         updates,
-    };
-    let service = Service::open(db.clone(), config).await.unwrap();
-    let router = service.router();
-    Shop { db, service, router, clock, minter }
+    }
 }
 
 pub(crate) fn opening(product: &str, quantity: i64) -> OpeningStock {
@@ -97,21 +101,35 @@ pub(crate) struct Call {
     pub(crate) body: Value,
 }
 
-impl Shop {
-    pub(crate) async fn saga(&self, call: &Call) -> Answered {
-        let step = StepKey { saga: call.saga, step: call.step.to_owned(), op: call.op };
+impl Call {
+    pub(crate) fn request(&self) -> Request<Body> {
+        let step = StepKey { saga: self.saga, step: self.step.to_owned(), op: self.op };
         let now = Timestamp::from_millis(1_800_000_000_000);
-        let bearer = token::mint(&key(), &Claims::new("steadfast", NAME, "till-7", call.scope, &step), now);
-        let request = Request::post(call.path)
+        let bearer = token::mint(&key(), &Claims::new("steadfast", NAME, "till-7", self.scope, &step), now);
+        Request::post(self.path)
             .header("authorization", format!("Bearer {bearer}"))
             .header("content-type", "application/json")
             .header(header::IDEMPOTENCY_KEY, step.to_string())
             .header(header::SAGA_STARTED, "1799999999000")
-            .header(header::SAGA_ACTION, call.known)
+            .header(header::SAGA_ACTION, self.known)
             .header(header::TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-            .body(Body::from(call.body.to_string()))
-            .unwrap();
-        self.send(request).await
+            .body(Body::from(self.body.to_string()))
+            .unwrap()
+    }
+}
+
+/// What a replica answers.
+pub(crate) async fn send(router: &Router, request: Request<Body>) -> Answered {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap();
+    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+    Answered { status: head.status, headers: head.headers, body }
+}
+
+impl Shop {
+    pub(crate) async fn saga(&self, call: &Call) -> Answered {
+        self.send(call.request()).await
     }
 
     /// A request of a user; `headers` beside those that every one has.
@@ -134,11 +152,7 @@ impl Shop {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answered {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let bytes = to_bytes(body, usize::MAX).await.unwrap();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-        Answered { status: head.status, headers: head.headers, body }
+        send(&self.router, request).await
     }
 
     /// On hand, reserved, version.

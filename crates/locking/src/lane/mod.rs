@@ -15,6 +15,8 @@
 //! | the database is away | all of the batch get the error; nobody knows more than that |
 //! | the answer to a commit is lost | all of the batch get [`steadfast_db::Error::CommitUnknown`]: each looks up its own record |
 //! | the queue is full | [`Error::Full`]: 503 with `Retry-After` |
+//! | the process ends in order | [`Lane::close`]: nothing more is taken, what waits is committed |
+//! | the process dies | the open batch is rolled back by the database; each caller asks again under its own key |
 //!
 //! Several processes may each have a lane for the same rows: they conflict, and are right. The lane knows no outbox and no
 //! saga: what is written beside the rows is the service's.
@@ -29,12 +31,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use steadfast_core::Classified;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub use decide::{Amounts, Seen, Sum, Verdict};
 pub use heat::{Heat, Warm};
 
 use crate::Key;
+use crate::metrics::LaneMetrics;
 
 /// What a lane takes.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +87,9 @@ pub trait Commit: Send + Sync + 'static {
     /// Its error; shared by all wants of a batch.
     type Error: Classified + Send + Sync + 'static;
 
+    /// What kind of row it is: the label `entity` of the lane's metrics.
+    fn entity(&self) -> &'static str;
+
     /// The rows as they are now, in the order of the keys.
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Seen>>, Self::Error>;
 
@@ -118,19 +125,30 @@ struct Want<C: Commit> {
     answer: oneshot::Sender<Result<Verdict, Error<C::Error>>>,
 }
 
-/// A lane for the rows of one place. Cheap to clone; its task ends with the last clone.
+/// A lane for the rows of one place. Cheap to clone; its task ends with the last clone, and what has not been committed by
+/// then is as if it had never been asked for. [`close`](Self::close) it first.
 pub struct Lane<C: Commit> {
     wants: mpsc::Sender<Want<C>>,
+    metrics: LaneMetrics,
+    task: Arc<Task>,
+}
+
+struct Task {
+    closing: CancellationToken,
+    running: TaskTracker,
     /// Held for its end.
-    task: Arc<AbortOnDropHandle<()>>,
+    _handle: AbortOnDropHandle<()>,
 }
 
 impl<C: Commit> Lane<C> {
     /// Starts the lane's task.
     pub fn open(commit: C, bounds: Bounds) -> Self {
         let (wants, queue) = mpsc::channel(bounds.queue.max(1));
-        let task = TaskTracker::new().spawn(task::run(commit, bounds, queue));
-        Self { wants, task: Arc::new(AbortOnDropHandle::new(task)) }
+        let metrics = LaneMetrics::new(commit.entity());
+        let (closing, running) = (CancellationToken::new(), TaskTracker::new());
+        let task = running.spawn(task::run(commit, bounds, queue, closing.clone(), metrics.clone()));
+        running.close();
+        Self { wants, metrics, task: Arc::new(Task { closing, running, _handle: AbortOnDropHandle::new(task) }) }
     }
 
     /// Hands a want to the lane and waits for its verdict, which is durable when it comes. A caller that goes away meanwhile
@@ -140,17 +158,27 @@ impl<C: Commit> Lane<C> {
     /// See [`Error`].
     pub async fn take(&self, amounts: Amounts, payload: C::Payload) -> Result<Verdict, Error<C::Error>> {
         let (answer, verdict) = oneshot::channel();
-        self.wants.try_send(Want { amounts, payload, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Full,
-            mpsc::error::TrySendError::Closed(_) => Error::Closed,
+        self.wants.try_send(Want { amounts, payload, answer }).map_err(|error| {
+            self.metrics.turned_away.increment(1);
+            match error {
+                mpsc::error::TrySendError::Full(_) => Error::Full,
+                mpsc::error::TrySendError::Closed(_) => Error::Closed,
+            }
         })?;
         verdict.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Takes nothing more, brings to its end what waits, callers that have gone away included, and returns when that is
+    /// committed.
+    pub async fn close(&self) {
+        self.task.closing.cancel();
+        self.task.running.wait().await;
     }
 }
 
 impl<C: Commit> Clone for Lane<C> {
     fn clone(&self) -> Self {
-        Self { wants: self.wants.clone(), task: Arc::clone(&self.task) }
+        Self { wants: self.wants.clone(), metrics: self.metrics.clone(), task: Arc::clone(&self.task) }
     }
 }
 

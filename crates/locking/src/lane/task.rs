@@ -8,10 +8,12 @@ use steadfast_core::retry::Backoff;
 use steadfast_core::{Classified, ErrorKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::decide::{Rows, apply, decide};
 use super::{Bounds, Commit, Committed, Decided, Error, Verdict, Want};
 use crate::Key;
+use crate::metrics::LaneMetrics;
 
 /// The pauses after another process was faster.
 const BACKOFF: Backoff = Backoff { base: Duration::from_micros(200), cap: Duration::from_millis(20) };
@@ -25,10 +27,29 @@ const POLITE: u32 = 16;
 /// Rows that are remembered between batches.
 const REMEMBERED: usize = 4_096;
 
-pub(super) async fn run<C: Commit>(commit: C, bounds: Bounds, mut queue: mpsc::Receiver<Want<C>>) {
-    let mut lane = State { commit, bounds, rows: Rows::new(), polite: 0 };
+pub(super) async fn run<C: Commit>(
+    commit: C,
+    bounds: Bounds,
+    mut queue: mpsc::Receiver<Want<C>>,
+    closing: CancellationToken,
+    metrics: LaneMetrics,
+) {
+    let mut lane = State { commit, bounds, rows: Rows::new(), polite: 0, metrics };
     let mut batch = Vec::new();
-    while queue.recv_many(&mut batch, bounds.batch.max(1)).await > 0 {
+    loop {
+        let taken = tokio::select! {
+            biased;
+            () = closing.cancelled(), if !queue.is_closed() => {
+                // What waits is still received; then it ends.
+                queue.close();
+                continue;
+            }
+            taken = queue.recv_many(&mut batch, bounds.batch.max(1)) => taken,
+        };
+        lane.metrics.waiting.set(f64::from(u32::try_from(queue.len()).unwrap_or(u32::MAX)));
+        if taken == 0 {
+            return;
+        }
         let mut parts = VecDeque::from([std::mem::take(&mut batch)]);
         while let Some(part) = parts.pop_front() {
             if let Some([front, back]) = lane.work(part).await {
@@ -48,6 +69,7 @@ struct State<C> {
     rows: Rows,
     /// Batches after which nobody else is thought to be at these rows.
     polite: u32,
+    metrics: LaneMetrics,
 }
 
 impl<C: Commit> State<C> {
@@ -60,7 +82,12 @@ impl<C: Commit> State<C> {
             let begun = Instant::now();
             let error = match once(&self.commit, &mut self.rows, &batch).await {
                 Ok(Step::Done(verdicts)) => {
+                    self.metrics.batches.increment(1);
                     for (want, verdict) in batch.into_iter().zip(verdicts) {
+                        match verdict {
+                            Verdict::Taken(_) => self.metrics.taken.increment(1),
+                            Verdict::Refused(_) => self.metrics.refused.increment(1),
+                        }
                         // Who no longer waits has gone away; what was taken stands.
                         want.answer.send(Ok(verdict)).ok();
                     }
@@ -68,10 +95,14 @@ impl<C: Commit> State<C> {
                     return None;
                 }
                 Ok(Step::Known(known)) => {
+                    self.metrics.known.increment(known.len() as u64);
                     batch = hand_back(batch, &known);
                     continue;
                 }
-                Ok(Step::Stale) => None,
+                Ok(Step::Stale) => {
+                    self.metrics.stale.increment(1);
+                    None
+                }
                 Err(error) => Some(error),
             };
             // Whatever was known of the rows is old.
@@ -81,6 +112,7 @@ impl<C: Commit> State<C> {
                 Some(error) if error.kind() == ErrorKind::Conflict && attempt < CONFLICTS => {}
                 // A database that is away is away for each of them.
                 Some(error) if batch.len() == 1 || error.kind() == ErrorKind::Transient => {
+                    self.metrics.failed.increment(batch.len() as u64);
                     fail(batch, error);
                     return None;
                 }
@@ -92,6 +124,7 @@ impl<C: Commit> State<C> {
             self.polite = POLITE;
             tokio::time::sleep(BACKOFF.pause(attempt, fastrand::u64(..))).await;
         }
+        self.metrics.failed.increment(batch.len() as u64);
         for want in batch {
             want.answer.send(Err(Error::Contended)).ok();
         }

@@ -57,6 +57,10 @@ impl Commit for Shop {
     type Payload = i64;
     type Error = Broken;
 
+    fn entity(&self) -> &'static str {
+        "stock"
+    }
+
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Seen>>, Broken> {
         let names: Vec<String> = keys.iter().map(name).collect();
         let sql = "select product, on_hand - reserved as free, version from stock where product = any($1)";
@@ -231,4 +235,15 @@ async fn a_full_queue_turns_away_and_a_database_that_is_gone_fails_all_at_once()
     let outcomes = join_all((100..102).map(|id| lane.take(one("lamp"), id))).await;
     assert!(outcomes.iter().all(|it| matches!(it, Err(Error::Failed(_)))), "{outcomes:?}");
     assert!(begun.elapsed().as_secs() < 2);
+}
+
+#[tokio::test]
+async fn a_lane_that_is_closed_commits_what_waits_and_takes_nothing_more() {
+    let (db, shop) = shop().await;
+    let lane = Lane::open(shop, Bounds { batch: 1, ..Bounds::default() });
+    let waiting = join_all((0..5).map(|id| lane.take(one("lamp"), id)));
+    let (outcomes, ()) = tokio::join!(waiting, lane.close());
+    assert!(outcomes.iter().all(|it| matches!(it, Ok(Verdict::Taken(_)))), "{outcomes:?}");
+    assert!(matches!(lane.take(one("lamp"), 9).await, Err(Error::Closed)));
+    assert_eq!(ints(&db, "select reserved, version from stock where product = 'lamp'").await, [5, 6]);
 }

@@ -1,5 +1,6 @@
 //! What the service keeps. Above a backend's file nobody knows which backend it is.
 
+mod hot;
 mod rows;
 mod tables;
 #[cfg(test)]
@@ -15,6 +16,8 @@ use steadfast::locking::Loser;
 use steadfast::saga::participant::call::Call;
 use uuid::Uuid;
 
+pub use hot::Hot;
+pub(crate) use hot::{Combine, Front, Want, amounts};
 pub use rows::{Home, Rows};
 pub(crate) use tables::Store;
 

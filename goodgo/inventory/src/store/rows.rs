@@ -6,21 +6,35 @@ use std::sync::Arc;
 use serde_json::Value;
 use sqlx::{Row as _, Transaction};
 use steadfast::core::{Clock, Timestamp};
+use steadfast::locking::lane::Bounds;
+#[cfg(feature = "postgres")]
+use steadfast::locking::lane::Lane;
 use steadfast::{db, idempotency, locking, outbox, saga};
 use uuid::Uuid;
 
 use super::Cause;
+#[cfg(feature = "postgres")]
+use super::hot::Batches;
+use super::hot::Combine;
 
 /// A handle on a database that the service can be kept in.
 pub trait Home: db::Backend<Sql: Rows> + idempotency::Backend {
     /// The records of the keys of users' requests, which lie in the same database.
     #[doc(hidden)]
     fn keys(&self, clock: Arc<dyn Clock>) -> Arc<dyn idempotency::Store>;
+
+    /// What combines reservations of hot products; nothing where one writer does so already.
+    #[doc(hidden)]
+    fn lane(&self, bounds: Bounds) -> Option<Arc<dyn Combine>>;
 }
 
 impl Home for db::Db {
     fn keys(&self, clock: Arc<dyn Clock>) -> Arc<dyn idempotency::Store> {
         Arc::new(idempotency::Sqlite::new(self.clone(), clock))
+    }
+
+    fn lane(&self, _: Bounds) -> Option<Arc<dyn Combine>> {
+        None
     }
 }
 
@@ -29,6 +43,10 @@ impl Home for db::postgres::Db {
     fn keys(&self, _: Arc<dyn Clock>) -> Arc<dyn idempotency::Store> {
         // It counts by the clock of its database.
         Arc::new(idempotency::Postgres::new(self.clone()))
+    }
+
+    fn lane(&self, bounds: Bounds) -> Option<Arc<dyn Combine>> {
+        Some(Arc::new(Lane::open(Batches::new(self.clone()), bounds)))
     }
 }
 

@@ -178,7 +178,14 @@ fn names(losers: &[Loser]) -> String {
     losers.iter().map(|loser| loser.key.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn told(cause: &Cause, event_type: &str, product: &str, version: i64, quantity: i64, level: Level) -> NewEvent {
+pub(super) fn told(
+    cause: &Cause,
+    event_type: &str,
+    product: &str,
+    version: i64,
+    quantity: i64,
+    level: Level,
+) -> NewEvent {
     let Level { on_hand, reserved } = level;
     let payload = json!({"product": product, "quantity": quantity, "on_hand": on_hand, "reserved": reserved});
     cause.event("stock", product, event_type, version, payload)

@@ -1,5 +1,6 @@
 //! The suite on PostgreSQL.
 
+mod hot;
 #[path = "../products.rs"]
 mod products;
 #[path = "../reservations.rs"]

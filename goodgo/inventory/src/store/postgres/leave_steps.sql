@@ -1,0 +1,4 @@
+-- Records the effects of a batch as done, each with its answer; the arrays are columns.
+-- Index, lock and repeat: see saga_barrier_leave in the barrier's migrations.
+select saga_barrier_leave(call.key, call.status, call.content_type, call.body)
+from unnest($1::text[], $2::integer[], $3::text[], $4::bytea[]) as call (key, status, content_type, body)
