@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Transaction};
-use steadfast_core::Timestamp;
 
 use crate::Error;
 use crate::backend::{Backend, sealed};
@@ -145,22 +144,9 @@ impl Db {
             .map_err(|source| Error::Connect { database: self.0.name.clone(), source })
     }
 
-    /// The database's own clock, by which leases are counted.
-    pub async fn now(&self) -> Result<Timestamp, Error> {
-        let millis: i64 = sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000)::bigint")
-            .fetch_one(&self.0.pool)
-            .await?;
-        Ok(Timestamp::from_millis(millis))
-    }
-
     /// `host:port/database`.
     pub fn name(&self) -> &str {
         &self.0.name
-    }
-
-    /// Whether the connections are encrypted whatever the server prefers.
-    pub fn requires_tls(&self) -> bool {
-        matches!(self.0.connect.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull)
     }
 
     /// Closes every connection of the pool after its present statement.

@@ -105,8 +105,8 @@ impl Metrics {
     }
 
     /// So many sagas wait in the queue.
-    pub(crate) fn set_queued(&self, count: u32) {
-        self.0.queued.set(f64::from(count));
+    pub(crate) fn set_queued(&self, count: usize) {
+        self.0.queued.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     }
 
     /// The age of the oldest executing saga of each definition; 0 for those that are not named.

@@ -133,6 +133,10 @@ impl Debug for Faulty {
 
 #[async_trait]
 impl Journal for Faulty {
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     async fn take_lane(&self, hold: Hold<'_>) -> Result<Lane, Error> {
         self.write().await?;
         self.answered(self.inner.take_lane(hold).await)

@@ -10,6 +10,7 @@ use serde_json::json;
 use steadfast_core::{Op, SagaId};
 use steadfast_saga::Error;
 use steadfast_saga::engine::{Config, Election, Operation, StartRequest};
+use steadfast_saga::journal::Journal as _;
 use steadfast_saga::machine::Status;
 use steadfast_testkit::wait_for;
 use tokio::time::Instant;
@@ -44,6 +45,7 @@ on_each_journal!(
     a_killed_node_is_taken_over_within_two_leases,
     without_a_leader_anybody_takes_over_a_lease_later,
     a_woken_zombie_writes_nothing_stale_and_goes_on_with_a_new_lane,
+    a_node_whose_lane_was_taken_too_early_goes_on_with_a_new_one,
     a_drain_hands_over_at_once,
     a_drain_ends_although_the_journal_is_away,
     an_act_reaches_the_node_that_runs_the_saga,
@@ -155,6 +157,23 @@ async fn a_woken_zombie_writes_nothing_stale_and_goes_on_with_a_new_lane(cluster
     assert_eq!(a.engine.in_flight(), 0, "what was lost has left memory");
     let next = a.start("2").await.id;
     cluster.check(next, a.settled(next).await).await;
+}
+
+/// A database that came back from a copy that lagged behind may hold an older lease than the one that a node was told of.
+async fn a_node_whose_lane_was_taken_too_early_goes_on_with_a_new_one(cluster: Cluster) {
+    let (a, b) = cluster.pair().await;
+    let id = cluster.stuck(&a, "1", "pay").await;
+    let before = a.engine.lanes();
+    b.journal.release(&before).await.unwrap();
+    assert_eq!(b.settled(id).await, Status::Completed);
+    wait_for("another lane", PATIENCE, || async {
+        a.engine.ready().is_ok() && a.engine.lanes().iter().all(|lane| !before.contains(lane))
+    })
+    .await;
+    cluster.shop.open_gate();
+    let next = a.start("2").await.id;
+    cluster.check(next, a.settled(next).await).await;
+    cluster.check(id, Status::Completed).await;
 }
 
 async fn a_drain_hands_over_at_once(cluster: Cluster) {

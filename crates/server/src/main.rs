@@ -2,6 +2,7 @@
 
 mod api;
 mod bench;
+mod checkpoint;
 mod cli;
 mod fault;
 #[cfg(feature = "kafka")]

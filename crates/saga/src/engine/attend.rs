@@ -20,6 +20,9 @@ const TEND: Duration = Duration::from_hours(1);
 /// Before it is tried again where it failed.
 const TEND_AGAIN: Duration = Duration::from_mins(1);
 
+/// How far the queue is counted at a tick that renews nothing: a whole count is dear where many sagas wait.
+const GLANCE: u32 = 1_000;
+
 /// Hints that follow each other are answered so much of a tick apart.
 const GAP: u32 = 25;
 
@@ -165,7 +168,9 @@ impl Core {
         let lanes: Vec<Lane> = self.tenures.all().iter().map(|tenure| tenure.owner).collect();
         let queue = self.backlog.mark();
         let stand = self.election.is_none();
-        let attend = Attend { hold: self.hold(), lanes: &lanes, renew, stand };
+        let bound = u32::try_from(self.config.queue).unwrap_or(u32::MAX);
+        let count = if renew { bound } else { bound.min(GLANCE) };
+        let attend = Attend { hold: self.hold(), lanes: &lanes, renew, stand, count };
         // Early enough that a second question renews the lease where the first is lost on its way.
         let asked = tokio::time::timeout(self.config.lease / 3, self.journal.attend(attend));
         let heard = asked.await.map_err(|_| Error::from(sqlx::Error::PoolTimedOut))??;
@@ -173,8 +178,8 @@ impl Core {
         if stand {
             self.duties.doing().leader_until = heard.leader.then(|| now + self.config.lease);
         }
-        self.backlog.heard(heard.queued as usize, queue);
-        self.metrics.set_queued(heard.queued);
+        self.backlog.heard(heard.queued, heard.queued == count && count < bound, queue);
+        self.metrics.set_queued(self.backlog.depth());
         self.attend_to(heard);
         Ok(())
     }

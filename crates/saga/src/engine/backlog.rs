@@ -79,10 +79,14 @@ impl Backlog {
         self.counts().total
     }
 
-    pub(super) fn heard(&self, queued: usize, mark: u64) {
+    /// `cut`: there may be more than were counted.
+    pub(super) fn heard(&self, queued: u32, cut: bool, mark: u64) {
+        let queued = queued as usize;
         let mut counts = self.counts();
-        counts.heard = queued;
-        counts.own = usize::try_from(counts.total - mark).unwrap_or(usize::MAX);
+        if !cut || counts.heard + counts.own < queued {
+            counts.heard = queued;
+            counts.own = usize::try_from(counts.total - mark).unwrap_or(usize::MAX);
+        }
         counts.due |= queued > 0;
         let work = queued > 0 || counts.unheard;
         drop(counts);
@@ -221,10 +225,15 @@ mod tests {
         drop(entering);
         assert_eq!(backlog.depth(), 1);
         // The journal was asked before it stood, or after: rather too many.
-        backlog.heard(4, mark);
+        backlog.heard(4, false, mark);
         assert_eq!(backlog.depth(), 5);
-        backlog.heard(5, backlog.mark());
+        backlog.heard(5, false, backlog.mark());
         assert_eq!(backlog.depth(), 5);
+        backlog.heard(3, true, backlog.mark());
+        assert_eq!(backlog.depth(), 5, "three at least");
+        backlog.heard(7, true, backlog.mark());
+        assert_eq!(backlog.depth(), 7, "seven at least");
+        backlog.heard(5, false, backlog.mark());
         backlog.enqueued();
         backlog.claimed(3, 3);
         assert_eq!(backlog.depth(), 3);

@@ -9,6 +9,7 @@ use tracing::{Instrument, Span, field};
 
 use super::core::Core;
 use super::running::{Running, Seen};
+use super::tenure::Ground;
 use super::trace::child_of;
 use crate::definition::{self, Context, Rendered};
 use crate::machine::{Call, Input, Kind, Saga, Verdict};
@@ -134,6 +135,7 @@ async fn exchange(core: &Core, running: &Running, call: &Call, rendered: Rendere
         timeout: call.timeout,
         probe: call.probe,
         now: core.clock.now(),
+        may_leave: &|| running.tenure.ground() == Ground::Firm,
     };
     let outcomes = if call.op == Op::Action { &step.outcomes } else { &step.compensation_outcomes };
     if let (Some(ttl), Op::Action, false) = (step.cache, call.op, call.probe) {

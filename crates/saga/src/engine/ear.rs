@@ -126,9 +126,9 @@ impl Core {
         if !home || *self.lost.borrow() {
             return;
         }
-        if forced {
-            // Nobody takes a lane over whose lease runs, but another process that has opened a journal which only one may
-            // open. Taking the lane back would take it from that one, and so on for ever.
+        if forced && !self.journal.is_shared() {
+            // Another process has opened a journal that only one may open. Taking the lane back would take it from that
+            // one, and so on for ever.
             tracing::error!(lane = owner.id, "the lane was taken although its lease ran: this engine stops");
             self.lose();
         } else {

@@ -12,13 +12,10 @@ use super::sealed;
 use super::tenure::Tenure;
 use crate::Error;
 use crate::journal::{self, History, Row};
-use crate::machine::{Entry, Input, Saga, Status};
+use crate::machine::{Entry, Input, Output, Saga, Status};
 
 /// Sagas read at once.
 pub(super) const PAGE: u32 = 500;
-
-/// How often the place of a saga is looked at that the repeat of its start has taken.
-const REPEAT: Duration = Duration::from_millis(20);
 
 /// The pauses while the journal does not answer.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(1) };
@@ -77,7 +74,7 @@ impl Core {
         self.know_definitions(tenure, rows).await;
         let histories = self.read_histories(tenure, rows).await;
         for (row, history) in rows.iter().zip(&histories) {
-            match self.take_up_patiently(tenure, row, history.as_ref()).await {
+            match self.take_up(tenure, row, history.as_ref()) {
                 Ok(it) => running.push(it),
                 Err(_) if tenure.is_lost() => {}
                 Err(error) => {
@@ -87,28 +84,6 @@ impl Core {
             }
         }
         running
-    }
-
-    /// A client may have repeated the start of the saga here a moment before: until the journal has said that it is known,
-    /// that start is in the saga's place, and would leave the saga in nobody's memory.
-    async fn take_up_patiently(
-        self: &Arc<Self>,
-        tenure: &Arc<Tenure>,
-        row: &Row,
-        history: Option<&History>,
-    ) -> Result<Arc<Running>, Error> {
-        loop {
-            let running = self.take_up(tenure, row, history)?;
-            let repeat = !Arc::ptr_eq(&running.tenure, tenure) && running.lock().saga.committed() == 0;
-            if !repeat || tenure.is_lost() {
-                return Ok(running);
-            }
-            let gone = running.end.notified();
-            if self.running(row.id).is_some_and(|it| Arc::ptr_eq(&it, &running)) {
-                // Whether it is gone or not: the place is looked at again.
-                drop(tokio::time::timeout(REPEAT, gone).await);
-            }
-        }
     }
 
     async fn read_histories(&self, tenure: &Tenure, rows: &[Row]) -> Vec<Option<History>> {
@@ -181,19 +156,37 @@ impl Core {
         }
     }
 
+    /// Takes a saga into memory in the place of whatever is there. A client may have repeated the start of the saga here a
+    /// moment before: that start would keep the place until the journal has said that it is known, and leave the saga in
+    /// nobody's memory.
     fn take_up(
         self: &Arc<Self>,
         tenure: &Arc<Tenure>,
         row: &Row,
         history: Option<&History>,
     ) -> Result<Arc<Running>, Error> {
-        if let Some(running) = self.running(row.id) {
-            // Also a start that was claimed before its commit was heard of.
-            if running.keep() && Arc::ptr_eq(&running.tenure, tenure) {
+        loop {
+            if let Some(running) = self.running(row.id) {
+                // Also a start that was claimed before its commit was heard of.
+                if running.keep() && Arc::ptr_eq(&running.tenure, tenure) {
+                    return Ok(running);
+                }
+                self.withdraw(&running);
+            }
+            let (running, output) = self.rebuild(tenure, row, history)?;
+            if self.begin(&running, output, None).is_ok() {
                 return Ok(running);
             }
-            self.withdraw(&running);
         }
+    }
+
+    /// The saga as its journal tells it, and what is to be done first.
+    fn rebuild(
+        &self,
+        tenure: &Arc<Tenure>,
+        row: &Row,
+        history: Option<&History>,
+    ) -> Result<(Arc<Running>, Output), Error> {
         let corrupt = |what: String| Error::Corrupt(format!("saga {}: {what}", row.id));
         let history = history.ok_or_else(|| corrupt("its payload or its journal is missing".to_owned()))?;
         let loaded = self
@@ -216,10 +209,7 @@ impl Core {
         running.lock().ended_at = row.head.ended_at;
         let last = history.commits.last().map_or(0, |commit| commit.seq);
         running.tenure.lane.adopt(row.id, row.no, row.started_at, last);
-        match self.begin(&running, output, None) {
-            Ok(()) => Ok(running),
-            Err(known) => Ok(known),
-        }
+        Ok((running, output))
     }
 }
 

@@ -188,6 +188,8 @@ pub struct Attend<'a> {
     pub renew: bool,
     /// Whether it stands for election: where nobody else elects, the journal does.
     pub stand: bool,
+    /// How far the [`QUEUE`] is counted. A count costs time in proportion.
+    pub count: u32,
 }
 
 /// What a node hears at its tick.
@@ -199,7 +201,7 @@ pub struct Attendance {
     pub lapsed: Vec<Lapsed>,
     /// What other nodes want done to sagas of this node's lanes, oldest first; they stay until they are answered.
     pub commands: Vec<Command>,
-    /// Sagas that wait in the [`QUEUE`]; counted up to a bound.
+    /// Sagas that wait in the [`QUEUE`], counted up to [`Attend::count`].
     pub queued: u32,
     /// Grows with each upload of a definition.
     pub definitions: i64,
@@ -337,8 +339,11 @@ pub enum Erased {
 /// Where sagas are kept. Only the lane's owner appends; everybody reads.
 #[async_trait]
 pub trait Journal: Debug + Send + Sync {
+    /// Whether several nodes can have lanes in it at once.
+    fn is_shared(&self) -> bool;
+
     /// Takes a lane for a node that has none: one that was given up and holds nothing, or a new one. Its epoch grows and is
-    /// never below the clock. A journal that only one process can open has one lane: whoever held it writes nothing more.
+    /// never below the clock, and no other lane has the same. A journal that only one process can open has one lane: whoever held it writes nothing more.
     /// Read [`unsettled`](Self::unsettled) afterwards in any case: a former owner may have put a saga into the lane while it
     /// was being taken.
     async fn take_lane(&self, hold: Hold<'_>) -> Result<Lane, Error>;

@@ -4,9 +4,19 @@
 
 -- The right to write. Only its epoch is here, since every commit of the lane locks this row; the heartbeat is another row.
 create table lane (
-    id bigint generated always as identity primary key,
+    id bigint primary key,
     epoch bigint not null
 );
+
+create sequence lane_number as bigint;
+
+-- The epoch of a lane's next owner. It grows, is never below the clock (also after a failover that lost commits), and is no
+-- other lane's: a row that stands is known as one's own by the epoch that it was written in. So lanes have residues of their
+-- own; of more than 1024 at once, two may share one.
+create function saga_next_epoch(lane bigint, former bigint) returns bigint
+language sql volatile set search_path = pg_catalog, pg_temp as $body$
+    select greatest(former + 1024, floor(extract(epoch from clock_timestamp()) * 1000)::bigint * 1024 + lane % 1024)
+$body$;
 
 -- The heartbeat, by the database's clock. Its epoch follows the lane's in the same statement.
 create table lane_lease (

@@ -58,6 +58,10 @@ fn transient() -> Error {
 
 #[async_trait]
 impl Journal for Scripted {
+    fn is_shared(&self) -> bool {
+        self.memory.is_shared()
+    }
+
     async fn take_lane(&self, hold: Hold<'_>) -> Result<journal::Lane, Error> {
         self.memory.take_lane(hold).await
     }

@@ -46,8 +46,10 @@ where
     ownership::a_parked_saga_is_adopted_by_whoever_acts_last(&*open().await).await;
     ownership::a_command_stays_until_it_is_forgotten(&*open().await).await;
     ownership::a_tick_hears_of_definitions_and_of_the_election(&*open().await).await;
-    let several = open().await;
-    if ownership::is_shared(&*several).await {
+    ownership::a_lane_is_ones_own_where_the_journal_is_shared(&*open().await).await;
+    ownership::the_queue_is_counted_as_far_as_is_asked(&*open().await).await;
+    if open().await.is_shared() {
+        ownership::no_two_lanes_share_an_epoch(&*open().await).await;
         ownership::a_lapsed_lane_is_taken_by_one(&*open().await).await;
         ownership::a_renewed_lane_is_nobody_elses(&*open().await).await;
         ownership::an_empty_lane_is_taken_again(&*open().await).await;

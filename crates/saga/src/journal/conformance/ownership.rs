@@ -1,6 +1,9 @@
 //! Who may write which saga: lanes, leases, the queue, commands.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use futures_util::future::join_all;
 
 use super::{
     Appended, Head, Journal, LONG, Lane, NOON, Row, Status, append, began, ended, found, hold, id, more, number,
@@ -8,13 +11,8 @@ use super::{
 };
 use crate::journal::{Attend, Attendance, QUEUE, Stored};
 
-/// Whether several nodes can have lanes in it.
-pub(super) async fn is_shared(journal: &dyn Journal) -> bool {
-    take(journal).await.id != take(journal).await.id
-}
-
 async fn tick(journal: &dyn Journal, node: &str, lanes: &[Lane], renew: bool) -> Attendance {
-    let attend = Attend { hold: hold(node, LONG), lanes, renew, stand: false };
+    let attend = Attend { hold: hold(node, LONG), lanes, renew, stand: false, count: 100 };
     journal.attend(attend).await.expect("it answers")
 }
 
@@ -29,6 +27,34 @@ pub(super) async fn epochs_grow(journal: &dyn Journal) {
     let second = succeed(journal, first).await;
     assert_eq!(second.id, first.id);
     assert!(second.epoch > first.epoch, "also where the clock stands still");
+}
+
+pub(super) async fn a_lane_is_ones_own_where_the_journal_is_shared(journal: &dyn Journal) {
+    let [first, second] = [take(journal).await, take(journal).await];
+    assert_eq!(first.id != second.id, journal.is_shared());
+}
+
+/// However many take lanes at the same moment, and take them over from one another.
+pub(super) async fn no_two_lanes_share_an_epoch(journal: &dyn Journal) {
+    let taken = join_all((0..16).map(|_| journal.take_lane(hold("n-1", LONG)))).await;
+    let mut lanes: Vec<_> = taken.into_iter().map(|lane| lane.expect("taken")).collect();
+    let mut epochs = BTreeSet::new();
+    for round in 1..=3 {
+        epochs.extend(lanes.iter().map(|lane| lane.epoch));
+        assert_eq!(epochs.len(), 16 * round, "{lanes:?}");
+        journal.release(&lanes).await.expect("given up");
+        let over = join_all(lanes.iter().map(|lane| journal.take_over(*lane, hold("n-2", LONG)))).await;
+        lanes = over.into_iter().map(|lane| lane.expect("compared").expect("it was given up")).collect();
+    }
+}
+
+pub(super) async fn the_queue_is_counted_as_far_as_is_asked(journal: &dyn Journal) {
+    let lane = take(journal).await;
+    append(journal, lane, (0..5).map(|index| queued(&index.to_string())).collect()).await;
+    for (count, seen) in [(0, 0), (3, 3), (5, 5), (1_000_000, 5)] {
+        let attend = Attend { hold: hold("n-1", LONG), lanes: &[lane], renew: false, stand: false, count };
+        assert_eq!(journal.attend(attend).await.expect("it answers").queued, seen, "up to {count}");
+    }
 }
 
 pub(super) async fn the_queue_is_claimed_oldest_first_and_once(journal: &dyn Journal) {
@@ -138,11 +164,13 @@ pub(super) async fn a_tick_hears_of_definitions_and_of_the_election(journal: &dy
     let after = tick(journal, "n-1", &[lane], false).await.definitions;
     assert!(after > before.definitions);
     journal.put_definition(&stored).await.expect("it stands");
-    let stand = |node, lease, renew| journal.attend(Attend { hold: hold(node, lease), lanes: &[], renew, stand: true });
+    let stand = |node, lease, renew| {
+        journal.attend(Attend { hold: hold(node, lease), lanes: &[], renew, stand: true, count: 0 })
+    };
     let first = stand("n-1", LONG, true).await.expect("it answers");
     assert_eq!((first.definitions, first.leader), (after, true));
     assert!(stand("n-1", LONG, false).await.expect("it answers").leader, "it stays");
-    if !is_shared(journal).await {
+    if !journal.is_shared() {
         return;
     }
     assert!(!stand("n-2", LONG, true).await.expect("it answers").leader, "one at a time");

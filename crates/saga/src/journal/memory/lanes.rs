@@ -106,7 +106,8 @@ impl Tables {
         });
         let lapsed = lapsed.collect();
         let commands = self.commands_of(&held);
-        let queued = self.sagas.values().filter(|record| record.lane == Some(QUEUE)).count();
+        let waiting = self.sagas.values().filter(|record| record.lane == Some(QUEUE));
+        let queued = waiting.take(attend.count as usize).count();
         Attendance {
             held,
             lapsed,

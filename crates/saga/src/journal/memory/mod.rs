@@ -156,6 +156,10 @@ impl Tables {
 
 #[async_trait]
 impl Journal for Memory {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn take_lane(&self, hold: Hold<'_>) -> Result<Lane, Error> {
         Ok(self.tables().take_lane(hold))
     }

@@ -144,6 +144,10 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>
 
 #[async_trait]
 impl Journal for Postgres {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn take_lane(&self, hold: Hold<'_>) -> Result<Lane, Error> {
         ownership::take(self.db.pool(), hold).await
     }

@@ -12,8 +12,6 @@ use crate::journal::{Attend, Attendance, Command, Hold, Lane, Lapsed, Row};
 
 /// How many lapsed lanes, and how many commands, are heard at once.
 const HEARD: i64 = 100;
-/// How far the queue is counted.
-const QUEUED: i64 = 1_000;
 /// After this long nobody waits for the answer to a command.
 const COMMAND_AGE: Duration = Duration::from_hours(1);
 /// Partitions are made for yesterday, which another node's clock may still have, and for these days in all.
@@ -61,7 +59,7 @@ pub(super) async fn attend(pool: &PgPool, attend: Attend<'_>) -> Result<Attendan
         .bind(attend.renew)
         .bind(attend.stand)
         .bind(HEARD)
-        .bind(QUEUED)
+        .bind(i64::from(attend.count))
         .fetch_one(pool)
         .await
         .map_err(sql)?;

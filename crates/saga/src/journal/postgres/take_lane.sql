@@ -13,7 +13,7 @@ free as materialized (
 ),
 leased as (
     update lane_lease l
-    set epoch = greatest(l.epoch + 1, floor(extract(epoch from clock_timestamp()) * 1000)::bigint), node = $1,
+    set epoch = saga_next_epoch(l.lane, l.epoch), node = $1,
         until = clock_timestamp() + $2 * interval '1 millisecond', released = false
     from free f
     where l.lane = f.lane
@@ -22,10 +22,11 @@ leased as (
 bumped as (
     update lane l set epoch = b.epoch from leased b where l.id = b.lane returning l.id, l.epoch
 ),
+fresh as materialized (
+    select nextval('lane_number') as id where not exists (select from free)
+),
 made as (
-    insert into lane (epoch)
-    select floor(extract(epoch from clock_timestamp()) * 1000)::bigint where not exists (select from free)
-    returning id, epoch
+    insert into lane (id, epoch) select f.id, saga_next_epoch(f.id, 0) from fresh f returning id, epoch
 ),
 made_lease as (
     insert into lane_lease (lane, epoch, node, until)

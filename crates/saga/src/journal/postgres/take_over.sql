@@ -4,7 +4,7 @@
 with
 leased as (
     update lane_lease l
-    set epoch = greatest(l.epoch + 1, floor(extract(epoch from clock_timestamp()) * 1000)::bigint), node = $3,
+    set epoch = saga_next_epoch(l.lane, l.epoch), node = $3,
         until = clock_timestamp() + $4 * interval '1 millisecond', released = false
     where l.lane = $1 and l.epoch = $2 and (l.released or l.until <= clock_timestamp())
     returning l.lane, l.epoch

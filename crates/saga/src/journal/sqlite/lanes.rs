@@ -15,8 +15,6 @@ use crate::journal::{Attend, Attendance, Command, Head, Lane, Row};
 const LANE: i64 = 1;
 /// How many commands are heard at once.
 const COMMANDS: i64 = 100;
-/// How far the queue is counted.
-const QUEUED: i64 = 1_000;
 /// After this long nobody waits for the answer to a command.
 const COMMAND_AGE: Duration = Duration::from_hours(1);
 
@@ -34,7 +32,7 @@ pub(super) async fn attend(db: &Db, attend: Attend<'_>) -> Result<Attendance, Er
         use std::fmt::Write as _;
         let _ = write!(out, "{},{}", lane.id, lane.epoch);
     });
-    let row = sqlx::query(include_str!("attend.sql")).bind(lanes).bind(QUEUED).fetch_one(db.readers()).await?;
+    let row = sqlx::query(include_str!("attend.sql")).bind(lanes).bind(attend.count).fetch_one(db.readers()).await?;
     let held: &str = row.try_get("held")?;
     let held = serde_json::from_str(held).map_err(|_| Error::Corrupt("the numbers of lanes".to_owned()))?;
     Ok(Attendance {

@@ -64,6 +64,10 @@ impl Sqlite {
 
 #[async_trait]
 impl Journal for Sqlite {
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn take_lane(&self, hold: Hold<'_>) -> Result<Lane, Error> {
         lanes::take(&self.db, hold.now).await
     }

@@ -245,6 +245,8 @@ impl Participant {
 /// What a call says of its participant's health.
 fn signal(raw: &Raw, outgoing: &Outgoing<'_>) -> Signal {
     match raw {
+        // It is we who held it back.
+        Raw::NotSent { .. } if !(outgoing.may_leave)() => Signal::Neutral,
         Raw::NotSent { .. } => Signal::Unsent,
         Raw::Cut { .. } => Signal::Doubtful,
         Raw::Unsendable(_) => Signal::Neutral,

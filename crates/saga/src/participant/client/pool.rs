@@ -83,7 +83,7 @@ impl Pool {
             Err(fault) => return Sent::Raw(Raw::unsendable(&fault)),
         };
         if let Some(link) = self.take().await {
-            match self.exchange(link, request, deadline).await {
+            match self.exchange(link, draft, request, deadline).await {
                 Sent::Raw(raw) => return Sent::Raw(raw),
                 Sent::Not(reason) => tracing::debug!(reason, "a waiting connection had ended: a new one is made"),
             }
@@ -100,12 +100,23 @@ impl Pool {
             }
         };
         match Link::new(stream, Instant::now(), IDLE_MAX).await {
-            Ok(link) => self.exchange(link, request, deadline).await,
+            Ok(link) => self.exchange(link, draft, request, deadline).await,
             Err(error) => Sent::Not(error.to_string()),
         }
     }
 
-    async fn exchange(&self, mut link: Box<Link>, request: Request<Full<Bytes>>, deadline: Instant) -> Sent {
+    async fn exchange(
+        &self,
+        mut link: Box<Link>,
+        draft: &Draft<'_>,
+        request: Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Sent {
+        if !(draft.outgoing.may_leave)() {
+            self.put(link);
+            let reason = "the right to send it ended while it waited for its turn".to_owned();
+            return Sent::Raw(Raw::NotSent { reason, retry_after: None });
+        }
         let reply = match timeout_at(deadline, link.head(request)).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(reason)) => return unanswered(&link, reason),

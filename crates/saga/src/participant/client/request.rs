@@ -62,6 +62,8 @@ pub struct Outgoing<'a> {
     pub probe: bool,
     /// The present moment.
     pub now: Timestamp,
+    /// Asked when the call leaves, after its waits for a turn and for a connection: whether it still may.
+    pub may_leave: &'a (dyn Fn() -> bool + Send + Sync),
 }
 
 impl fmt::Debug for Outgoing<'_> {

@@ -31,6 +31,7 @@ use crate::api;
 use crate::bench::store::Scratch;
 use crate::bench::store::{Store, sqlite};
 use crate::bench::usage;
+use crate::checkpoint;
 
 const SECRET: [u8; 32] = [7; 32];
 const INPUT: &[u8] = br#"{"input":{"order":4711,"amount":1200}}"#;
@@ -242,13 +243,7 @@ async fn embedded(
     tasks: &TaskTracker,
 ) -> Result<Arc<dyn Journal>> {
     let db = sqlite(folder, "journal.sqlite").await?;
-    let (stop, checkpointed) = (stop.clone(), db.clone());
-    tasks.spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_secs(2));
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            checkpointed.checkpoint().await.ok();
-        }
-    });
+    tasks.spawn(checkpoint::keep(vec![db.clone()], stop.clone()));
     Ok(Arc::new(journal::Sqlite::open(db, None).await?))
 }
 

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::embedded::{Addresses, Keys, Node, NodeOptions, Stores};
 use super::NodeArguments;
+use crate::checkpoint;
 
 /// A node takes up everything unsettled before it listens.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -104,7 +105,7 @@ pub(crate) async fn run_node(arguments: NodeArguments) -> Result<()> {
     let stores = Stores::open(&arguments.data).await?;
     let stop = CancellationToken::new();
     let checkpoints = tokio_util::task::TaskTracker::new();
-    checkpoints.spawn(stores.clone().checkpoint(stop.clone()));
+    checkpoints.spawn(checkpoint::keep(stores.all(), stop.clone()));
     let options = NodeOptions {
         keys: Keys::of(&arguments.data)?,
         stores,

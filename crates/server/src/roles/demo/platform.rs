@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::super::embedded::{Addresses, Keys, Node, NodeOptions, Stores};
 use super::child::NodeProcess;
 use super::services::{Around, Listeners, Made, Services};
+use crate::checkpoint;
 
 /// The node, wherever it runs.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl Platform {
         services.stock_up(products).await?;
         services.serve(listeners.order, listeners.payment, listeners.inventory, around, exporter.router());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(stores.clone().checkpoint(stop.clone()));
+        tasks.spawn(checkpoint::keep(stores.all(), stop.clone()));
         let node = if crashes {
             // The child listens at the address that was reserved until now.
             drop(listeners.orchestrator);

@@ -5,10 +5,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use steadfast_db::Db;
 use steadfast_db::sqlite::Options;
-use tokio_util::sync::CancellationToken;
-
-/// How often a database's log is moved into its file.
-const CHECKPOINT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// All databases.
 #[derive(Clone, Debug)]
@@ -38,23 +34,8 @@ impl Stores {
         })
     }
 
-    /// Moves the logs into the files until `stop`: off the path of every commit.
-    pub(crate) async fn checkpoint(self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(CHECKPOINT);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = stop.cancelled() => return,
-            }
-            for db in self.all() {
-                if let Err(error) = db.checkpoint().await {
-                    tracing::debug!(%error, database = %db.path().display(), "no checkpoint this time");
-                }
-            }
-        }
-    }
-
-    fn all(&self) -> [&Db; 6] {
-        [&self.order, &self.payment, &self.inventory, &self.orchestrator, &self.log, &self.read_model]
+    pub(crate) fn all(&self) -> Vec<Db> {
+        let all = [&self.order, &self.payment, &self.inventory, &self.orchestrator, &self.log, &self.read_model];
+        all.map(Clone::clone).to_vec()
     }
 }

@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     tracing::info!(%address, "the orchestrator listens");
 
     let mut ended = Ok(());
-    match signal.run_until_cancelled(made.open(stop.clone())).await {
+    match signal.run_until_cancelled(made.open(&stop, &tasks)).await {
         None => {}
         Some(Err(error)) => ended = Err(error),
         Some(Ok(engine)) => {

@@ -13,8 +13,10 @@ use steadfast_saga::engine::{self, AsAtStart, Election, Engine, Ports};
 use steadfast_saga::journal::{self, Journal};
 use steadfast_saga::participant::client::Participants;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Config;
+use crate::checkpoint;
 #[cfg(feature = "postgres")]
 use crate::roles::database::Database;
 use crate::roles::database::checkpoint;
@@ -52,11 +54,14 @@ impl Made {
     }
 
     /// Opens the journal and takes up what is unsettled; tries again while the fault is one that passes.
-    pub(super) async fn open(self, stop: CancellationToken) -> Result<Engine> {
+    pub(super) async fn open(self, stop: &CancellationToken, tasks: &TaskTracker) -> Result<Engine> {
         let mut attempt = 1;
         loop {
-            let error = match self.attempt(&stop).await {
-                Ok(engine) => return Ok(engine),
+            let error = match self.attempt().await {
+                Ok((engine, files)) => {
+                    tasks.spawn(checkpoint::keep(files, stop.clone()));
+                    return Ok(engine);
+                }
                 Err(error) => error,
             };
             if error.kind() != ErrorKind::Transient {
@@ -67,12 +72,14 @@ impl Made {
                 attempt,
                 "the journal cannot be opened: trying again"
             );
-            tokio::time::sleep(BACKOFF.pause(attempt, u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15))).await;
+            tokio::time::sleep(BACKOFF.pause(attempt, fastrand::u64(..))).await;
             attempt = attempt.saturating_add(1);
         }
     }
 
-    async fn attempt(&self, stop: &CancellationToken) -> Result<Engine, steadfast_saga::Error> {
+    /// The engine, and the SQLite databases that it stands on.
+    async fn attempt(&self) -> Result<(Engine, Vec<Db>), steadfast_saga::Error> {
+        let mut files = Vec::new();
         let journal: Arc<dyn Journal> = match &self.place {
             #[cfg(feature = "postgres")]
             Place::Postgres(database) => {
@@ -89,7 +96,7 @@ impl Made {
                 } else {
                     None
                 };
-                tokio_util::task::TaskTracker::new().spawn(checkpoint(db.clone(), stop.clone()));
+                files.push(db.clone());
                 Arc::new(journal::Sqlite::open(db, sink).await?)
             }
         };
@@ -101,7 +108,7 @@ impl Made {
             keyring: Arc::clone(&self.keyring),
             election: self.election.clone(),
         };
-        Engine::open(self.engine.clone(), ports).await
+        Ok((Engine::open(self.engine.clone(), ports).await?, files))
     }
 }
 

@@ -87,7 +87,7 @@ async fn a_renewal_that_was_faster_is_seen_by_the_taker() {
     query.execute(&mut *tx).await.unwrap();
     let journal = Arc::clone(&world.journal);
     let attending = async move {
-        let attend = Attend { hold: hold("n-1", LONG), lanes: &[lane], renew: true, stand: false };
+        let attend = Attend { hold: hold("n-1", LONG), lanes: &[lane], renew: true, stand: false, count: 0 };
         journal.attend(attend).await
     };
     let attending = waiting(&world, attending).await;

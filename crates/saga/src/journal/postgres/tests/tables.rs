@@ -136,7 +136,7 @@ async fn an_event_stands_exactly_if_its_entries_do() {
 
 /// Some thousand sagas, most of them settled.
 const FILL: &str = "
-    insert into lane (epoch) select 1 from generate_series(1, 3);
+    insert into lane (id, epoch) select n, 1 from generate_series(1, 3) n;
     insert into lane_lease (lane, epoch, node, until) select id, 1, 'n', '-infinity' from lane;
     insert into saga (no, started_at, wake_at, lane, version, seq, id, held, overdue, parked, status, definition, principal,
         business_key)

@@ -26,6 +26,45 @@ async fn there_are_never_more_connections_than_calls_allowed_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_call_whose_right_ends_while_it_waits_does_not_leave() {
+    let requests = Arc::<AtomicUsize>::default();
+    let (heard, answer) = (Arc::clone(&requests), Arc::new(tokio::sync::Notify::new()));
+    let go = Arc::clone(&answer);
+    let server = Server::start(move |mut stream, _| {
+        let (heard, go) = (Arc::clone(&heard), Arc::clone(&go));
+        async move {
+            while read(&mut stream).await.is_some() {
+                heard.fetch_add(1, Ordering::SeqCst);
+                go.notified().await;
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let config = ParticipantConfig { concurrency: 1, ..ParticipantConfig::new("payment", server.url(), key()) };
+    let participant = Participant::new(config).unwrap();
+    let key = step(Op::Action);
+    let firm = std::sync::atomic::AtomicBool::new(true);
+    let may_leave = || firm.load(Ordering::SeqCst);
+    let queued = participant.send(Outgoing { may_leave: &may_leave, ..outgoing(&key) });
+    let both = async { tokio::join!(participant.send(outgoing(&key)), queued) };
+    let revoked = async {
+        while participant.load().queued == 0 {
+            tokio::task::yield_now().await;
+        }
+        firm.store(false, Ordering::SeqCst);
+        answer.notify_one();
+    };
+    let ((first, second), ()) = tokio::join!(both, revoked);
+    assert_eq!(whole(&first).0, 200);
+    assert!(matches!(second, Raw::NotSent { retry_after: None, .. }), "{second:?}");
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    answer.notify_one();
+    assert_eq!(whole(&call(&participant).await).0, 200, "nobody is taken for down, and the connection is good");
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_connection_that_was_closed_while_idle_is_replaced_without_anybody_noticing() {
     let server = Server::closing_after(OK).await;
     let participant = server.participant();

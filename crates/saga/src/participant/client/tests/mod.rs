@@ -50,6 +50,7 @@ pub(super) fn outgoing(key: &StepKey) -> Outgoing<'_> {
         timeout: Duration::from_secs(5),
         probe: false,
         now: NOW,
+        may_leave: &|| true,
     }
 }
 

@@ -103,6 +103,10 @@ impl Mortal {
 /// Ticks come when they come: points there would not be the same ones twice.
 #[async_trait]
 impl Journal for Mortal {
+    fn is_shared(&self) -> bool {
+        self.journal.is_shared()
+    }
+
     async fn take_lane(&self, hold: Hold<'_>) -> Result<Lane, Error> {
         let lane = self.journal.take_lane(hold).await?;
         self.points.lanes.lock().unwrap().push(lane);
