@@ -78,8 +78,8 @@ async fn a_retriable_error_runs_the_whole_transaction_again() {
     let db = database().await;
     migrate(&*db, &line("shop", &[ONE])).await.unwrap();
     let attempts = Arc::new(AtomicU32::new(0));
-    let policy =
-        tx::Policy { attempts: 3, backoff: Backoff { base: Duration::from_micros(1), cap: Duration::from_micros(1) } };
+    let backoff = Backoff { base: Duration::from_micros(1), cap: Duration::from_micros(1) };
+    let policy = tx::Policy { attempts: 3, backoff, ..tx::Policy::default() };
     let counted = Arc::clone(&attempts);
     let error = tx::run(&*db, &policy, move |tx| {
         let attempts = Arc::clone(&counted);
@@ -97,6 +97,38 @@ async fn a_retriable_error_runs_the_whole_transaction_again() {
     assert_eq!(attempts.load(Ordering::SeqCst), 3);
     let rows: i64 = sqlx::query_scalar("select count(*) from a").fetch_one(db.readers()).await.unwrap();
     assert_eq!(rows, 0, "a failed attempt leaves nothing");
+}
+
+#[tokio::test]
+async fn a_storm_of_conflicts_is_not_fed_by_its_own_retries() {
+    static STORM: tx::Budget = tx::Budget::new();
+    static CALM: tx::Budget = tx::Budget::new();
+    let db = database().await;
+    migrate(&*db, &line("shop", &[ONE])).await.unwrap();
+    let fails = async |budget: &'static tx::Budget| {
+        let attempts = Arc::new(AtomicU32::new(0));
+        let backoff = Backoff { base: Duration::from_micros(1), cap: Duration::from_micros(1) };
+        let policy = tx::Policy { attempts: 8, backoff, budget };
+        let counted = Arc::clone(&attempts);
+        let done = tx::run(&*db, &policy, move |tx| {
+            let attempts = Arc::clone(&counted);
+            Box::pin(async move {
+                attempts.fetch_add(1, Ordering::SeqCst);
+                sqlx::query("insert into a (id, n) values (1, 1), (1, 2)").execute(&mut **tx).await?;
+                Ok::<_, Error>(())
+            })
+        });
+        assert_eq!(done.await.unwrap_err().kind(), ErrorKind::Conflict);
+        attempts.load(Ordering::SeqCst)
+    };
+    assert_eq!(fails(&STORM).await, 8, "one that fails is tried as often as it may be");
+    let mut attempts = 0;
+    for _ in 0..100 {
+        attempts += fails(&STORM).await;
+    }
+    // A hundred at first, a tenth of a hundred, a few by the time that passes.
+    assert!((200..260).contains(&attempts), "{attempts} attempts at 100 transactions that all fail, and not 800");
+    assert_eq!(fails(&CALM).await, 8, "another budget is not concerned");
 }
 
 #[tokio::test]

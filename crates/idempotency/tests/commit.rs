@@ -30,7 +30,7 @@ fn keyed() -> Keyed {
 /// Patient enough for a server that gives up a connection slowly.
 fn policy(attempts: u32) -> Policy {
     let backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(200) };
-    Policy::new(Arc::new(clock())).retry(steadfast_db::tx::Policy { attempts, backoff })
+    Policy::new(Arc::new(clock())).retry(steadfast_db::tx::Policy { attempts, backoff, ..Default::default() })
 }
 
 /// Executes, and says how often the work ran.

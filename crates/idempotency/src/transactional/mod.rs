@@ -233,26 +233,25 @@ where
 {
     let claim = policy.claim(keyed, Owner::draw()?);
     let mut doubt = None;
-    let mut failures = 0;
+    let mut overtaken = false;
+    let mut attempts = policy.retry.begin();
     loop {
         let error = match attempt(db, &claim, policy, work, &commit, &mut doubt).await {
             Ok(Some(outcome)) => return Ok(outcome),
             // Somebody else was faster, and the next look sees what became of it.
-            Ok(None) if failures == 0 => {
-                failures += 1;
+            Ok(None) if !overtaken => {
+                overtaken = true;
                 continue;
             }
             Ok(None) => Error::Overtaken.into(),
             Err(error) => error,
         };
-        failures += 1;
-        if !error.kind().is_retriable() || failures >= policy.retry.attempts {
+        if !attempts.again(error.kind()).await {
             return match doubt {
                 None => Err(error),
                 Some(doubt) => after_all(db, &claim, doubt).await.map_err(E::from),
             };
         }
-        tokio::time::sleep(policy.retry.backoff.pause(failures, fastrand::u64(..))).await;
     }
 }
 

@@ -37,8 +37,11 @@ async fn lossy(times: u32, committed: bool) -> (TestDb, Result<Outcome, Error>, 
     let mut tx = db.begin().await.unwrap();
     sqlx::raw_sql("create table effect (id integer primary key)").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    let policy = Policy::new(Arc::new(SeededClock::new(Timestamp::from_millis(1))))
-        .retry(tx::Policy { attempts: 3, backoff: Backoff { base: Duration::ZERO, cap: Duration::ZERO } });
+    let policy = Policy::new(Arc::new(SeededClock::new(Timestamp::from_millis(1)))).retry(tx::Policy {
+        attempts: 3,
+        backoff: Backoff { base: Duration::ZERO, cap: Duration::ZERO },
+        ..tx::Policy::default()
+    });
     let key = IdempotencyKey::new("k").unwrap();
     let keyed = Keyed::new(&Scope::new("s"), "u", &key, Fingerprint::of_data(b"1"));
     let commit = Lossy { times: AtomicU32::new(times), committed };

@@ -1,16 +1,23 @@
 //! A whole transaction as the unit of retry: BEGIN … COMMIT, again from fresh reads when somebody else was faster.
 
+mod budget;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::{Sqlite, Transaction};
-use steadfast_core::Classified;
 use steadfast_core::retry::Backoff;
+use steadfast_core::{Classified, ErrorKind};
 
 use crate::{Backend, Error};
 
+pub use budget::Budget;
+
 /// The transaction that [`run`] hands to its closure on SQLite; on PostgreSQL it is `Transaction<'static, Postgres>`.
 pub type Tx = Transaction<'static, Sqlite>;
+
+/// What all transactions share that name no budget of their own.
+static SHARED: Budget = Budget::new();
 
 /// How often and how patiently a transaction is tried.
 #[derive(Clone, Copy, Debug)]
@@ -19,17 +26,54 @@ pub struct Policy {
     pub attempts: u32,
     /// The pauses between them.
     pub backoff: Backoff,
+    /// What retries are paid from; where it is spent, the first failure is the last. A `static` of your own keeps the storm
+    /// on one table from spending what another needs.
+    pub budget: &'static Budget,
 }
 
 impl Default for Policy {
-    /// 8 attempts, 5 ms doubling to 200 ms, full jitter.
+    /// 8 attempts, 5 ms doubling to 200 ms, full jitter; the budget that everybody shares in this process.
     fn default() -> Self {
-        Self { attempts: 8, backoff: Backoff { base: Duration::from_millis(5), cap: Duration::from_millis(200) } }
+        Self {
+            attempts: 8,
+            backoff: Backoff { base: Duration::from_millis(5), cap: Duration::from_millis(200) },
+            budget: &SHARED,
+        }
+    }
+}
+
+/// The attempts at one transaction, for a loop of one's own; [`run`] is such a loop.
+#[derive(Debug)]
+pub struct Attempts {
+    policy: Policy,
+    failed: u32,
+}
+
+impl Policy {
+    /// Begins to count the attempts at one transaction.
+    pub fn begin(&self) -> Attempts {
+        self.budget.deposit();
+        Attempts { policy: *self, failed: 0 }
+    }
+}
+
+impl Attempts {
+    /// Whether to try again after an attempt that failed by this kind: waits for the pause that belongs before it. `false`
+    /// where no retry mends it, where there were enough, and where the budget is spent.
+    pub async fn again(&mut self, kind: ErrorKind) -> bool {
+        self.failed += 1;
+        let Policy { attempts, backoff, budget } = self.policy;
+        if !kind.is_retriable() || self.failed >= attempts || !budget.withdraw() {
+            return false;
+        }
+        tokio::time::sleep(backoff.pause(self.failed, fastrand::u64(..))).await;
+        true
     }
 }
 
 /// Runs `work` in a transaction and commits it. When `work` or the commit fails with a kind that is retriable
-/// (a conflict, a lock not gained), everything is rolled back and `work` runs again in a fresh transaction.
+/// (a conflict, a lock not gained), everything is rolled back and `work` runs again in a fresh transaction, as often as
+/// `policy` and its budget allow.
 ///
 /// Promises: `work`'s writes are committed exactly when this returns `Ok`. After a crash, or
 /// [`Error::CommitUnknown`], they are there whole or not at all; a caller that must know looks up a record that `work`
@@ -42,18 +86,16 @@ where
     F: for<'t> FnMut(&'t mut Transaction<'static, B::Sql>) -> BoxFuture<'t, Result<T, E>>,
     E: Classified + From<Error>,
 {
-    let mut attempt = 1;
+    let mut attempts = policy.begin();
     loop {
         let error = match once(db, &mut work).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(lost)) => return Err(lost.into()),
             Err(error) => error,
         };
-        if !error.kind().is_retriable() || attempt >= policy.attempts {
+        if !attempts.again(error.kind()).await {
             return Err(error);
         }
-        tokio::time::sleep(policy.backoff.pause(attempt, fastrand::u64(..))).await;
-        attempt += 1;
     }
 }
 
