@@ -1,10 +1,12 @@
 //! What went wrong, in one line and an exit code.
 
+#[cfg(feature = "kafka")]
 use std::error::Error;
 use std::fmt;
 
 use http::StatusCode;
 use serde_json::Value;
+#[cfg(feature = "kafka")]
 use steadfast_core::{Classified, ErrorKind};
 
 /// Why a command ends without its result.
@@ -29,23 +31,14 @@ impl Fault {
     }
 
     /// Of a library's error, by its kind.
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "kafka")]
     pub(crate) fn of<E: Error + Classified>(error: E) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let next = error.to_string();
-            // Some errors say what their cause says.
-            if !text.contains(&next) {
-                text = format!("{text}: {next}");
-            }
-            cause = error.source();
-        }
+        let text = chain(&error);
         if error.kind() == ErrorKind::Transient { Self::Unreachable(text) } else { Self::Refused(text) }
     }
 
     /// Says where; the same fault.
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "kafka")]
     pub(crate) fn at(self, place: &str) -> Self {
         match self {
             Self::Usage(text) => Self::Usage(format!("{place}: {text}")),
@@ -80,6 +73,22 @@ impl Fault {
         }
         Self::Refused(line)
     }
+}
+
+/// An error and its causes in one line.
+#[cfg(feature = "kafka")]
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some errors say what their cause says.
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// One of a problem's faults: where, what, and the way out.

@@ -8,6 +8,7 @@ mod lanes;
 mod session;
 mod wire;
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,8 @@ use crate::{Config, Error, Hint, Source};
 
 /// How often the store is asked to make ready what will be needed.
 const UPKEEP: Duration = Duration::from_hours(1);
+/// A failure that repeats is told this often: while a database is away every lane fails several times a second.
+const TELL: Duration = Duration::from_secs(10);
 /// Waiting events whose age enters the lag: the oldest, which are those that an alert must see.
 const WAITING: u32 = 5_000;
 
@@ -69,6 +72,7 @@ impl Relay {
                 clock: Arc::clone(&self.clock),
                 config: self.config.clone(),
                 lag: Mutex::new(Window::new()),
+                told: Mutex::default(),
             });
             let stop = stop.clone();
             drivers.spawn(async move { run_for_good(driver, &stop).await });
@@ -94,6 +98,8 @@ struct Driver {
     hints: watch::Sender<()>,
     metrics: Metrics,
     lag: Mutex<Window>,
+    // When each failure was told last.
+    told: Mutex<HashMap<&'static str, Instant>>,
 }
 
 /// Publishes until stopped. A bug that breaks it off must not leave the outbox without a relay for ever: what was not
@@ -166,6 +172,13 @@ impl Driver {
 
     fn complain(&self, error: &Error, what: &'static str) {
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-        tracing::error!(source = self.name, %error, cause, "{what}");
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if told.get(what).is_some_and(|last| now.duration_since(*last) < TELL) {
+            tracing::debug!(source = self.name, %error, cause, "{what}");
+        } else {
+            told.insert(what, now);
+            tracing::error!(source = self.name, %error, cause, "{what}");
+        }
     }
 }

@@ -1,17 +1,15 @@
 //! The database that a configuration names.
 
+#[cfg(feature = "kafka")]
 use std::time::Duration;
 
 #[cfg(feature = "postgres")]
 use anyhow::Context;
 use anyhow::{Result, bail};
 use serde::Deserialize;
-use steadfast_db::Db;
+#[cfg(feature = "postgres")]
+use steadfast_db::postgres::{Db as Postgres, Options};
 use steadfast_host::config::Secret;
-use tokio_util::sync::CancellationToken;
-
-/// How often SQLite's log is moved into its file.
-const CHECKPOINT: Duration = Duration::from_secs(2);
 
 /// `[database]`: PostgreSQL.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,27 +46,44 @@ impl Database {
     }
 
     /// A handle that has not connected yet.
-    pub(crate) fn handle(&self, application: &str) -> Result<steadfast_db::postgres::Db, steadfast_db::Error> {
-        use steadfast_db::postgres::{Db, Options};
+    pub(crate) fn handle(&self, application: &str) -> Result<Postgres, steadfast_db::Error> {
+        Postgres::lazy(&self.url.clone().into(), self.options(application))
+    }
 
-        let options = Options {
+    /// A handle that only asks whether the server can be worked with, and does not wait for long.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn probe(&self, application: &str) -> Result<Postgres, steadfast_db::Error> {
+        let acquire_timeout = Duration::from_secs(2);
+        let options = Options { connections: 1, acquire_timeout, ..self.options(application) };
+        Postgres::lazy(&self.url.clone().into(), options)
+    }
+
+    fn options(&self, application: &str) -> Options {
+        Options {
             connections: self.connections,
             application_name: format!("steadfast {application}"),
             password: self.password.as_ref().map(|password| password.expose().trim().to_owned().into()),
             ..Options::default()
-        };
-        Db::lazy(&self.url.clone().into(), options)
+        }
     }
 }
 
 /// A handle on the database of a URL, which may hold a password, for commands that do one thing. It has not connected yet.
-#[cfg(feature = "kafka")]
-pub(crate) fn at(url: &str, application: &str) -> Result<steadfast_db::postgres::Db> {
-    use steadfast_db::postgres::{Db, Options};
-
+#[cfg(feature = "postgres")]
+pub(crate) fn at(url: &str, application: &str) -> Result<Postgres> {
     let options =
         Options { connections: 2, application_name: format!("steadfast {application}"), ..Options::default() };
-    Ok(Db::lazy(&url.to_owned().into(), options)?)
+    Ok(Postgres::lazy(&url.to_owned().into(), options)?)
+}
+
+/// Whether the server can be worked with; if not, why its connections fail rather than that none became free.
+#[cfg(feature = "kafka")]
+pub(crate) async fn answers(probe: &Postgres) -> Result<(), steadfast_db::Error> {
+    let Err(error) = probe.check().await else { return Ok(()) };
+    match tokio::time::timeout(Duration::from_secs(2), probe.connect()).await {
+        Ok(Err(cause)) => Err(cause),
+        _ => Err(error),
+    }
 }
 
 /// Whether the database says that a table or a function is not there.
@@ -76,16 +91,6 @@ pub(crate) fn at(url: &str, application: &str) -> Result<steadfast_db::postgres:
 pub(crate) fn is_missing_table(error: &steadfast_db::Error) -> bool {
     let steadfast_db::Error::Sql(sqlx::Error::Database(said)) = error else { return false };
     said.code().is_some_and(|code| ["42P01", "42883"].contains(&&*code))
-}
-
-/// Moves what SQLite's log holds into its file every few seconds, until `stop`.
-pub(crate) async fn checkpoint(db: Db, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(CHECKPOINT);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = db.checkpoint().await {
-            tracing::debug!(%error, "no checkpoint this time");
-        }
-    }
 }
 
 #[cfg(not(feature = "postgres"))]

@@ -76,7 +76,7 @@ pub(crate) fn watch(config: &kafka::Config) -> Result<Missing> {
     let reach = Reach::open(config).context("kafka")?;
     Ok(Missing::watched("kafka", move || {
         let reach = reach.clone();
-        async move { reach.answers(ANSWER).await.map_err(|error| Absence::passing("no broker answers", error)) }
+        async move { reach.answers(ANSWER).await.map_err(|error| Absence::passing("no broker answers", &error)) }
     }))
 }
 

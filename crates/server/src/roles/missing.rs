@@ -5,12 +5,19 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::{Result, bail};
 use steadfast_core::{Classified, ErrorKind};
 use steadfast_host::health::Health;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// How often it is asked for. With the age of a report, `/readyz` is right within four seconds.
+use crate::fault::chain;
+
+/// How often it is asked for, and how long an answer may take: `/readyz` is right within ten seconds.
 const PERIOD: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(6);
+/// How long a role waits at its start for what may be at fault for good.
+const FIRST: Duration = Duration::from_secs(3);
 
 type Answer = Pin<Box<dyn Future<Output = Result<(), Absence>> + Send>>;
 
@@ -19,25 +26,24 @@ type Answer = Pin<Box<dyn Future<Output = Result<(), Absence>> + Send>>;
 pub(crate) struct Absence {
     /// For `/readyz`, which everybody may read: no host, user or secret.
     shown: String,
-    cause: anyhow::Error,
+    cause: String,
     passes: bool,
 }
 
 impl Absence {
     /// By the kind of the error.
-    pub(crate) fn of<E: Classified + std::error::Error + Send + Sync + 'static>(shown: &str, error: E) -> Self {
-        Self { shown: shown.to_owned(), passes: error.kind() == ErrorKind::Transient, cause: error.into() }
+    pub(crate) fn of<E: Classified + std::error::Error>(shown: &str, error: &E) -> Self {
+        Self { shown: shown.to_owned(), passes: error.kind() == ErrorKind::Transient, cause: chain(error) }
     }
 
     /// Waiting may mend it.
-    pub(crate) fn passing(shown: &str, error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self { shown: shown.to_owned(), passes: true, cause: error.into() }
+    pub(crate) fn passing(shown: &str, error: &dyn std::error::Error) -> Self {
+        Self { shown: shown.to_owned(), passes: true, cause: chain(error) }
     }
 
     /// No waiting mends it.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a fault that only PostgreSQL can have"))]
-    pub(crate) fn lasting(shown: &str, cause: anyhow::Error) -> Self {
-        Self { shown: shown.to_owned(), passes: false, cause }
+    pub(crate) fn lasting(shown: &str) -> Self {
+        Self { shown: shown.to_owned(), passes: false, cause: shown.to_owned() }
     }
 }
 
@@ -74,17 +80,28 @@ impl Missing {
         });
     }
 
+    /// Asks once, before the role begins to work.
+    ///
+    /// # Errors
+    /// A fault that no waiting mends.
+    pub(crate) async fn first(self) -> Result<Self> {
+        match timeout(FIRST, (self.ask)()).await {
+            Ok(Err(Absence { cause, passes: false, .. })) => bail!("{}: {cause}", self.name),
+            _ => Ok(self),
+        }
+    }
+
     /// Asks until `stop`.
     ///
     /// # Errors
     /// A fault that no waiting mends, as long as it has never been there: then the configuration is at fault. Later ones
     /// are shown and told, and do not end the role.
-    pub(crate) async fn watch(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub(crate) async fn watch(self, stop: CancellationToken) -> Result<()> {
         let mut met = false;
         let mut told: Option<String> = None;
         loop {
-            let Some(answer) = stop.run_until_cancelled((self.ask)()).await else { return Ok(()) };
-            let missing = match answer {
+            let Some(answer) = stop.run_until_cancelled(timeout(ANSWER, (self.ask)())).await else { return Ok(()) };
+            let missing = match answer.unwrap_or_else(|late| Err(Absence::passing("it does not answer", &late))) {
                 Ok(()) => {
                     if told.take().is_some() {
                         tracing::warn!(name = self.name, "it can be worked with again");
@@ -92,9 +109,8 @@ impl Missing {
                     met = true;
                     None
                 }
-                Err(Absence { cause, passes: false, .. }) if !met => return Err(cause.context(self.name)),
+                Err(Absence { cause, passes: false, .. }) if !met => bail!("{}: {cause}", self.name),
                 Err(Absence { shown, cause, .. }) => {
-                    let cause = format!("{cause:#}");
                     if told.as_ref() != Some(&cause) {
                         tracing::warn!(name = self.name, cause, "it cannot be worked with: trying again");
                         told = Some(cause);
@@ -131,7 +147,7 @@ mod tests {
                 if first && good_first {
                     return Ok(());
                 }
-                Err(if passes { Absence::passing("away", fault()) } else { Absence::lasting("wrong", fault().into()) })
+                Err(if passes { Absence::passing("away", &fault()) } else { Absence::lasting("wrong") })
             }
         });
         let (health, stop) = (Health::new(), CancellationToken::new());
@@ -156,6 +172,6 @@ mod tests {
     async fn only_a_fault_that_no_waiting_mends_and_that_comes_first_ends_the_role() {
         assert_eq!(ends_with(true, false).await, None);
         assert_eq!(ends_with(false, true).await, None);
-        assert_eq!(ends_with(false, false).await.as_deref(), Some("thing: connection refused by 10.0.0.7"));
+        assert_eq!(ends_with(false, false).await.as_deref(), Some("thing: wrong"));
     }
 }

@@ -148,8 +148,8 @@ async fn old_days_are_archived_by_the_schedule_and_by_the_command() {
     for day in [3, 2] {
         world.insert(&format!("o-{day}"), "created", r#"{"total": 1}"#).await;
         let make = format!(
-            "do $$ begin execute format('create table outbox_old{day} partition of outbox for values from (%L) to (%L)',
-             (now() at time zone 'UTC')::date - {day}, (now() at time zone 'UTC')::date - {day} + 1); end $$"
+            "do $$ begin execute format('create table outbox_%s partition of outbox for values from (%L) to (%L)',
+             to_char((now() at time zone 'UTC')::date - {day}, 'YYYYMMDD'), (now() at time zone 'UTC')::date - {day}, (now() at time zone 'UTC')::date - {day} + 1); end $$"
         );
         sqlx::query(sqlx::AssertSqlSafe(make)).execute(world.write.pool()).await.unwrap();
         let age = format!("update outbox set day = day - {day}, published_at = now() where aggregate_id = 'o-{day}'");

@@ -56,7 +56,7 @@ async fn a_projector_that_is_told_nonsense_says_what_and_where() {
         ("group =", "topics = [\"order created\"]\ngroup =", vec!["topics", "order created"]),
         ("group =", "batch = 0\ngroup =", vec!["batch is 0", "1 at least"]),
         ("group =", "start = \"begining\"\ngroup =", vec!["start", "beginning"]),
-        ("group =", "topics = [\"other.*\"]\ngroup =", vec!["orders.yaml", ".created.v1", "add its topic"]),
+        ("group =", "topics = [\"other.*\"]\ngroup =", vec!["orders.yaml", ".changed.v1", "add its topic"]),
     ] {
         assert!(good.contains(from), "{from}");
         let path = world.file("wrong.toml", &good.replace(from, to));

@@ -19,7 +19,6 @@ use super::Config;
 use crate::checkpoint;
 #[cfg(feature = "postgres")]
 use crate::roles::database::Database;
-use crate::roles::database::checkpoint;
 
 /// The pauses between attempts to open.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(3) };

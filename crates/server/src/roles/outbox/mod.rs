@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::arguments::{Arguments, load};
-use super::database::is_missing_table;
+use super::database::{answers, is_missing_table};
 use super::kafka;
 use super::missing::{Absence, Missing};
 pub(crate) use archive::once as archive_once;
@@ -52,7 +52,7 @@ pub(crate) async fn relay(arguments: Arguments) -> Result<()> {
     let (mut sources, mut outboxes) = (Vec::new(), BTreeMap::new());
     for (name, database) in &config.databases {
         let db = database.handle("outbox relay")?;
-        needs.push(watch(name, &db));
+        needs.push(watch(name, database.probe("outbox relay")?));
         outboxes.insert(name.clone(), Outbox::from(db.clone()));
         sources.push(Source::new(name, db));
     }
@@ -66,10 +66,10 @@ pub(crate) async fn relay(arguments: Arguments) -> Result<()> {
 
     let signal = shutdown::on_signal()?;
     let (stop, tasks, health) = (CancellationToken::new(), TaskTracker::new(), Health::new());
-    let mut watching = JoinSet::new();
+    let mut first = JoinSet::new();
     for need in needs {
         need.show_in(&health);
-        watching.spawn(need.watch(stop.clone()));
+        first.spawn(need.first());
     }
     let letters = Letters::new(outboxes.clone(), Arc::clone(&clock));
     let api = verifier.map_or_else(Router::new, |verifier| api::router(letters, verifier));
@@ -94,12 +94,7 @@ pub(crate) async fn relay(arguments: Arguments) -> Result<()> {
     tracing::info!(%address, "the outbox relay listens");
 
     let relay = Relay::new(sources, Arc::new(producer), clock, config.relay());
-    let mut ended = Ok(());
-    tokio::select! {
-        () = relay.run(signal.clone()) => {}
-        // Before `stop` a watcher ends only with a fault.
-        Some(fault) = watching.join_next() => ended = fault.context("a task of the relay")?,
-    }
+    let ended = publish(relay, first, &signal, &stop).await;
     stop.cancel();
     tasks.close();
     tasks.wait().await;
@@ -107,19 +102,36 @@ pub(crate) async fn relay(arguments: Arguments) -> Result<()> {
     ended
 }
 
+/// Publishes until the signal, or until something that it needs is found to be at fault for good.
+async fn publish(
+    relay: Relay,
+    mut first: JoinSet<Result<Missing>>,
+    signal: &CancellationToken,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let mut watching = JoinSet::new();
+    while let Some(need) = first.join_next().await {
+        let need = need.context("a task of the relay")??;
+        watching.spawn(need.watch(stop.clone()));
+    }
+    tokio::select! {
+        () = relay.run(signal.clone()) => Ok(()),
+        // Before `stop` a watcher ends only with a fault.
+        Some(fault) = watching.join_next() => fault.context("a task of the relay")?,
+    }
+}
+
 /// Says whether the database and its outbox can be worked with.
-fn watch(name: &str, db: &Db) -> Missing {
-    let db = db.clone();
+fn watch(name: &str, probe: Db) -> Missing {
     Missing::watched(format!("database {name}"), move || {
-        let db = db.clone();
+        let probe = probe.clone();
         async move {
-            db.check().await.map_err(|error| Absence::of("it cannot be worked with: the log says why", error))?;
-            Outbox::from(db).status().await.map(drop).map_err(|error| match &error {
-                steadfast_outbox::Error::Store(of) if is_missing_table(of) => Absence::lasting(
-                    "it has no outbox: run `steadfast migrate outbox`",
-                    anyhow::Error::from(error).context("it has no outbox: run `steadfast migrate outbox`"),
-                ),
-                _ => Absence::of("its outbox cannot be worked with: the log says why", error),
+            answers(&probe).await.map_err(|error| Absence::of("it cannot be worked with: the log says why", &error))?;
+            Outbox::from(probe).status().await.map(drop).map_err(|error| match &error {
+                steadfast_outbox::Error::Store(of) if is_missing_table(of) => {
+                    Absence::lasting("it has no outbox: run `steadfast migrate outbox`")
+                }
+                _ => Absence::of("its outbox cannot be worked with: the log says why", &error),
             })
         }
     })

@@ -29,7 +29,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::arguments::{self, load};
-use super::database::{Database, checkpoint};
+use super::database::{Database, answers};
+use crate::checkpoint;
+use crate::fault::chain;
 use crate::print;
 pub(crate) use config::{Config, Read, read};
 use files::Fault;
@@ -126,7 +128,7 @@ async fn start(arguments: arguments::Arguments) -> Result<()> {
 
     let ended = match config.read()? {
         Read::Postgres(database) => project(&made, || server(database), &health, &signal).await,
-        Read::Sqlite(path) => project(&made, || file(path, &stop), &health, &signal).await,
+        Read::Sqlite(path) => project(&made, || file(path, &tasks, &stop), &health, &signal).await,
     };
     stop.cancel();
     tasks.close();
@@ -139,13 +141,13 @@ async fn start(arguments: arguments::Arguments) -> Result<()> {
 async fn server(database: &Database) -> Result<postgres::Db, steadfast_db::Error> {
     // Anew for each attempt: a connection stays with the server that it reached, whatever has become of it.
     let db = database.handle("projector")?;
-    db.check().await?;
+    answers(&db).await?;
     Ok(db)
 }
 
-async fn file(path: &Path, stop: &CancellationToken) -> Result<sqlite::Db, steadfast_db::Error> {
+async fn file(path: &Path, tasks: &TaskTracker, stop: &CancellationToken) -> Result<sqlite::Db, steadfast_db::Error> {
     let db = sqlite::Db::open(path, sqlite::Options::default()).await?;
-    TaskTracker::new().spawn(checkpoint(db.clone(), stop.child_token()));
+    tasks.spawn(checkpoint::keep(vec![db.clone()], stop.clone()));
     Ok(db)
 }
 
@@ -203,9 +205,9 @@ where
     loop {
         let passing = match prepare(made, open().await).await? {
             Ok(runners) => return Ok(runners),
-            Err(passing) => anyhow::Error::from(passing),
+            Err(passing) => passing,
         };
-        let cause = format!("{passing:#}");
+        let cause = chain(&passing);
         tracing::warn!(cause, attempt, "the read database cannot be worked with: trying again");
         tokio::time::sleep(BACKOFF.pause(attempt, fastrand::u64(..))).await;
         attempt = attempt.saturating_add(1);
