@@ -70,11 +70,15 @@ impl Config {
         Ok(config)
     }
 
-    pub(super) fn admin(&self) -> Result<ClientConfig, Error> {
+    /// All that an administrator's client of librdkafka is told.
+    #[doc(hidden)]
+    pub fn admin(&self) -> Result<ClientConfig, Error> {
         self.client()
     }
 
-    pub(super) fn producer(&self) -> Result<ClientConfig, Error> {
+    /// All that a producer of librdkafka is told: for a measurement beside a bare one.
+    #[doc(hidden)]
+    pub fn producer(&self) -> Result<ClientConfig, Error> {
         let mut config = self.client()?;
         let defaults = [
             ("linger.ms", "5"),

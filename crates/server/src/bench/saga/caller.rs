@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
-use super::load::Work;
+use crate::bench::load::Work;
 
 /// Posts one body to one path.
 #[derive(Debug)]

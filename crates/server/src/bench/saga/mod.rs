@@ -2,17 +2,16 @@
 //! relay that makes them for its caller without a journal, all by the same client. They alternate; medians are quoted.
 
 mod caller;
-mod load;
 mod participants;
 mod report;
 mod scene;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use self::load::Run;
 use self::scene::Scene;
+use super::load::{Run, median};
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,11 +71,4 @@ async fn measure(scene: &Scene, arguments: &Arguments) -> Result<Vec<report::Lin
         lines.push(report::line(setting, median(ours)?, &median(calls)?, &median(relay)?));
     }
     Ok(lines)
-}
-
-/// The run whose rate is the median.
-fn median(mut runs: Vec<Run>) -> Result<Run> {
-    runs.sort_by(|one, two| one.per_s.total_cmp(&two.per_s));
-    let middle = runs.len() / 2;
-    runs.into_iter().nth(middle).context("at least one round")
 }

@@ -21,7 +21,7 @@ use steadfast_saga::participant::call::Call;
 use steadfast_saga::participant::client::{self, Outgoing, Participants};
 use steadfast_saga::participant::token;
 
-use super::load::Work;
+use crate::bench::load::Work;
 use crate::bench::store::Store;
 
 /// What definition and participant are called.

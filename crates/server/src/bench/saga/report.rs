@@ -4,7 +4,7 @@ use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, Table};
 use serde::Serialize;
 
-use super::load::Run;
+use crate::bench::load::Run;
 use crate::bench::usage::rss_mb;
 
 /// One line of the result.

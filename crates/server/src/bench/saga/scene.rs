@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Arguments;
 use super::caller::Caller;
-use super::load::{Run, Work, drive};
+use crate::bench::load::{Run, Work, drive};
 use super::participants::{Calls, NAME, PERMISSION, Participant, relay};
 use crate::api;
 #[cfg(feature = "postgres")]

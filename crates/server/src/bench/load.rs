@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -61,4 +61,11 @@ pub(super) async fn drive<W: Work>(workers: Vec<W>, length: Duration) -> Result<
     }
     run.per_s = run.count() / start.elapsed().as_secs_f64();
     Ok(run)
+}
+
+/// The run whose rate is the median.
+pub(super) fn median(mut runs: Vec<Run>) -> Result<Run> {
+    runs.sort_by(|one, two| one.per_s.total_cmp(&two.per_s));
+    let middle = runs.len() / 2;
+    runs.into_iter().nth(middle).context("at least one round")
 }
