@@ -21,7 +21,7 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_micros(200), cap: Durati
 /// Attempts after which a conflict is no longer taken for another process's doing.
 const CONFLICTS: u32 = 4;
 
-/// So many batches after another process was faster, this one leaves it a turn.
+/// So many batches in a row without a sign of another process at the same rows, and it gets no turn any more.
 const POLITE: u32 = 16;
 
 /// Rows that are remembered between batches.
@@ -34,7 +34,7 @@ pub(super) async fn run<C: Commit>(
     closing: CancellationToken,
     metrics: LaneMetrics,
 ) {
-    let mut lane = State { commit, bounds, rows: Rows::new(), polite: 0, metrics };
+    let mut lane = State { commit, bounds, rows: Rows::new(), polite: POLITE, metrics };
     let mut batch = Vec::new();
     loop {
         let taken = tokio::select! {
@@ -67,7 +67,8 @@ struct State<C> {
     commit: C,
     bounds: Bounds,
     rows: Rows,
-    /// Batches after which nobody else is thought to be at these rows.
+    /// Batches without a sign of another process after which none is thought to be at these rows. A lane begins with all
+    /// of them: where a row is hot, other processes have opened a lane for it too.
     polite: u32,
     metrics: LaneMetrics,
 }
@@ -80,6 +81,7 @@ impl<C: Commit> State<C> {
                 return None;
             }
             let begun = Instant::now();
+            let keys = if self.polite > 0 { keys(&batch) } else { BTreeSet::new() };
             let error = match once(&self.commit, &mut self.rows, &batch).await {
                 Ok(Step::Done(verdicts)) => {
                     self.metrics.batches.increment(1);
@@ -91,7 +93,7 @@ impl<C: Commit> State<C> {
                         // Who no longer waits has gone away; what was taken stands.
                         want.answer.send(Ok(verdict)).ok();
                     }
-                    self.leave_a_turn(begun).await;
+                    self.leave_a_turn(begun, keys).await;
                     return None;
                 }
                 Ok(Step::Known(known)) => {
@@ -131,12 +133,24 @@ impl<C: Commit> State<C> {
         None
     }
 
-    /// Who has just won would win again, since it knows the rows: the other process gets the time of one batch.
-    async fn leave_a_turn(&mut self, begun: Instant) {
-        if self.polite > 0 {
-            self.polite -= 1;
-            tokio::time::sleep(begun.elapsed()).await;
+    /// Who has just won would win again, since it knows the rows: another process gets the time of one batch, and then it is
+    /// looked whether it was there. Whoever only counted its own defeats would stop leaving turns just because it always wins.
+    async fn leave_a_turn(&mut self, begun: Instant, keys: BTreeSet<Key>) {
+        if keys.is_empty() {
+            return;
         }
+        tokio::time::sleep(begun.elapsed()).await;
+        let keys: Vec<Key> = keys.into_iter().collect();
+        // What a read does not tell, the next batch's own will.
+        let seen = self.commit.read(&keys).await.unwrap_or_default();
+        let mut moved = false;
+        for (key, seen) in keys.into_iter().zip(seen) {
+            moved |= self.rows.get(&key).is_some_and(|known| *known != seen);
+            if seen.is_some() {
+                self.rows.insert(key, seen);
+            }
+        }
+        self.polite = if moved { POLITE } else { self.polite.saturating_sub(1) };
     }
 }
 
@@ -161,10 +175,8 @@ enum Step {
 }
 
 async fn once<C: Commit>(commit: &C, rows: &mut Rows, batch: &[Want<C>]) -> Result<Step, C::Error> {
-    let missing: BTreeSet<&Key> =
-        batch.iter().flat_map(|want| want.amounts.keys()).filter(|key| !rows.contains_key(*key)).collect();
-    if !missing.is_empty() {
-        let keys: Vec<Key> = missing.into_iter().cloned().collect();
+    let keys: Vec<Key> = keys(batch).into_iter().filter(|key| !rows.contains_key(key)).collect();
+    if !keys.is_empty() {
         let seen = commit.read(&keys).await?;
         rows.extend(keys.into_iter().zip(seen));
     }
@@ -186,9 +198,14 @@ async fn once<C: Commit>(commit: &C, rows: &mut Rows, batch: &[Want<C>]) -> Resu
     })
 }
 
+/// The rows that a batch is about.
+fn keys<C: Commit>(batch: &[Want<C>]) -> BTreeSet<Key> {
+    batch.iter().flat_map(|want| want.amounts.keys()).cloned().collect()
+}
+
 fn forget<C: Commit>(rows: &mut Rows, batch: &[Want<C>]) {
-    for key in batch.iter().flat_map(|want| want.amounts.keys()) {
-        rows.remove(key);
+    for key in keys(batch) {
+        rows.remove(&key);
     }
 }
 
