@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use steadfast_host::telemetry;
 
 use crate::bench;
+use crate::idempotency_cli;
 #[cfg(feature = "kafka")]
 use crate::outbox_cli;
 #[cfg(feature = "kafka")]
@@ -67,6 +68,8 @@ enum Command {
     /// Events that a projection could not apply (not in this build).
     #[cfg(not(feature = "kafka"))]
     Projection(Anything),
+    /// Requests whose outcome nobody knows: found, shown, resolved.
+    Idempotency(idempotency_cli::Arguments),
     /// Measures beside the limit, in one run.
     #[command(subcommand)]
     Bench(Bench),
@@ -138,6 +141,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Outbox(_) | Command::Projector(_) | Command::Projection(_) => {
                 anyhow::bail!("this build lacks Kafka: build it with `--features kafka`")
             }
+            Command::Idempotency(arguments) => Ok(idempotency_cli::run(arguments).await),
             Command::Bench(Bench::Saga(arguments)) => bench::saga::run(arguments).await.map(|()| ExitCode::SUCCESS),
         }
     })

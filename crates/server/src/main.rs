@@ -5,6 +5,7 @@ mod bench;
 mod checkpoint;
 mod cli;
 mod fault;
+mod idempotency_cli;
 #[cfg(feature = "kafka")]
 mod outbox_cli;
 mod print;

@@ -5,6 +5,8 @@
 
 mod bad_input;
 mod demo;
+#[cfg(feature = "full")]
+mod idempotency;
 mod metrics;
 mod operating;
 #[cfg(feature = "full")]
