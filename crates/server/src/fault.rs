@@ -32,6 +32,7 @@ impl Fault {
 
     /// Of a library's error, by its kind.
     #[cfg(feature = "kafka")]
+    #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
     pub(crate) fn of<E: Error + Classified>(error: E) -> Self {
         let text = chain(&error);
         if error.kind() == ErrorKind::Transient { Self::Unreachable(text) } else { Self::Refused(text) }

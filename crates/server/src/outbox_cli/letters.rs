@@ -133,7 +133,7 @@ async fn act(show: &Show, act: Act<'_>) -> Result<ExitCode, Fault> {
     let done = if act == Act::Replay { "replayed" } else { "discarded" };
     match show.place.output {
         Output::Json => {
-            print::say(&json!({ "event_id": event.to_string(), "database": database, "done": done }).to_string())
+            print::say(&json!({ "event_id": event.to_string(), "database": database, "done": done }).to_string());
         }
         Output::Id => print::say(&event.to_string()),
         Output::Table => print::say(&format!("{event} {done} in {database}")),

@@ -145,7 +145,7 @@ const fn every() -> Duration {
 }
 
 /// A number that must lie between two others.
-fn between<T: PartialOrd + std::fmt::Debug>(key: &str, value: T, least: T, most: T) -> Result<()> {
+fn between<T: Copy + PartialOrd + std::fmt::Debug>(key: &str, value: T, least: T, most: T) -> Result<()> {
     if value < least || value > most {
         bail!("{key} is {value:?}: set it to {least:?} at least and {most:?} at most");
     }

@@ -264,7 +264,9 @@ async fn check(config: &Config) -> Result<ExitCode> {
         crate::cli::say(&format!("{} projections are in order", made.files.len()));
         return Ok(ExitCode::SUCCESS);
     }
-    faults.iter().for_each(|fault| print::talk(&format!("steadfast: {fault}")));
+    for fault in faults {
+        print::talk(&format!("steadfast: {fault}"));
+    }
     Ok(ExitCode::FAILURE)
 }
 
