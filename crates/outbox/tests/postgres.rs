@@ -432,8 +432,8 @@ async fn a_trial_finds_nothing() {
     let relays: Vec<_> = ["a", "b"]
         .map(|node| Running::start(vec![source(&db)], log.clone(), Config { node: node.to_owned(), ..config() }))
         .into();
-    let plan =
-        Plan { writers: 6, aggregates: 40, duration: Duration::from_secs(4), stranger: true, seed: fastrand::u64(..) };
+    let seed = fastrand::u64(..);
+    let plan = Plan { writers: 6, aggregates: 40, duration: Duration::from_secs(4), seed, ..Plan::default() };
     let written = trial::write(&db, &plan).await;
     assert!(written.committed > 100 && written.rolled_back > 10, "{written:?}");
     all_marked(&db).await;

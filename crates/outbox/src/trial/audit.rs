@@ -37,23 +37,24 @@ pub struct Report {
 }
 
 impl Audit {
-    /// Takes in an event.
-    pub fn see(&mut self, aggregate_type: &str, aggregate_id: &str, sequence: i64) {
+    /// Takes in an event; whether it is new.
+    pub fn see(&mut self, aggregate_type: &str, aggregate_id: &str, sequence: i64) -> bool {
         let seen = self.aggregates.entry((aggregate_type.to_owned(), aggregate_id.to_owned())).or_default();
         if sequence <= seen.through || seen.early.contains(&sequence) {
             self.duplicates += 1;
-            return;
+            return false;
         }
         self.events += 1;
         if sequence > seen.through + 1 {
             self.overtakes += 1;
             seen.early.insert(sequence);
-            return;
+            return true;
         }
         seen.through = sequence;
         while seen.early.remove(&(seen.through + 1)) {
             seen.through += 1;
         }
+        true
     }
 
     /// How many different events have arrived.

@@ -33,11 +33,24 @@ pub struct Plan {
     pub stranger: bool,
     /// What chance follows.
     pub seed: u64,
+    /// Types of events, `trial.changed.v1` to this one, which an aggregate's versions take in turn: its events then come
+    /// over several topics. At least 1.
+    pub event_types: u32,
+    /// The longest rest between two transactions of a writer.
+    pub rest: Duration,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { writers: 64, aggregates: 1_000, duration: Duration::from_mins(1), stranger: true, seed: 1 }
+        Self {
+            writers: 64,
+            aggregates: 1_000,
+            duration: Duration::from_mins(1),
+            stranger: true,
+            seed: 1,
+            event_types: 1,
+            rest: Duration::ZERO,
+        }
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) async fn write(db: &Db, plan: &Plan, number: u32, until: Instant) -> 
                 sleep(Duration::from_millis(random.u64(1..20))).await;
             }
         }
+        sleep(plan.rest.mul_f64(random.f64())).await;
     }
     written
 }
@@ -61,10 +62,10 @@ async fn transaction(db: &Db, plan: &Plan, random: &mut fastrand::Rng) -> Result
     let kind = if random.bool() { GIVEN } else { DRAWN };
     if random.u8(..12) == 0 {
         sqlx::query("savepoint s").execute(&mut *tx).await?;
-        change(&mut tx, kind, &aggregates, random).await?;
+        change(&mut tx, plan, kind, &aggregates, random).await?;
         sqlx::query("rollback to savepoint s").execute(&mut *tx).await?;
     }
-    change(&mut tx, kind, &aggregates, random).await?;
+    change(&mut tx, plan, kind, &aggregates, random).await?;
     if random.u8(..16) == 0 {
         pause(random, 30).await;
     }
@@ -74,6 +75,7 @@ async fn transaction(db: &Db, plan: &Plan, random: &mut fastrand::Rng) -> Result
 /// Bumps the aggregates and appends an event for each new version, by one of the ways there are.
 async fn change(
     tx: &mut Transaction<'_, Postgres>,
+    plan: &Plan,
     kind: &str,
     aggregates: &[u32],
     random: &mut fastrand::Rng,
@@ -83,7 +85,8 @@ async fn change(
         let id = format!("t-{aggregate}");
         let version: i64 =
             sqlx::query_scalar(include_str!("bump_version.sql")).bind(kind).bind(&id).fetch_one(&mut **tx).await?;
-        let event = NewEvent::new(kind, id, "trial.changed.v1", json!({"version": version}));
+        let event_type = format!("trial.changed.v{}", version % i64::from(plan.event_types.max(1)) + 1);
+        let event = NewEvent::new(kind, id, event_type, json!({"version": version}));
         events.push(if kind == GIVEN { event.with_sequence(version) } else { event });
     }
     match random.u8(..4) {
@@ -144,12 +147,12 @@ async fn end(db: &Db, mut tx: Transaction<'_, Postgres>, random: &mut fastrand::
         4 => {
             let name = format!("trial-{:016x}", random.u64(..));
             // Safe: the name is ours.
-            sqlx::query(AssertSqlSafe(format!("prepare transaction '{name}'"))).execute(&mut *tx).await?;
-            // The connection is out of the transaction, which now belongs to nobody.
-            tx.rollback().await?;
+            let prepared = sqlx::query(AssertSqlSafe(format!("prepare transaction '{name}'"))).execute(&mut *tx).await;
+            // The connection is out of the transaction, which now belongs to nobody, also where the answer was lost.
+            tx.rollback().await.ok();
             pause(random, 40).await;
-            let (word, end) =
-                if random.u8(..4) == 0 { ("rollback", End::RolledBack) } else { ("commit", End::Committed) };
+            let rolled_back = prepared.is_err() || random.u8(..4) == 0;
+            let (word, end) = if rolled_back { ("rollback", End::RolledBack) } else { ("commit", End::Committed) };
             // Safe: as above.
             let sql = format!("{word} prepared '{name}'");
             while let Err(error) = sqlx::query(AssertSqlSafe(sql.clone())).execute(db.pool()).await {
