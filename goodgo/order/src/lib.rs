@@ -13,6 +13,7 @@
 
 mod error;
 mod http;
+mod keys;
 mod orchestrator;
 mod order;
 mod returns;
@@ -37,6 +38,7 @@ use orchestrator::Orchestrator;
 use store::Store;
 
 pub use error::Error;
+pub use keys::{Home, Keys};
 pub use store::Rows;
 
 /// What the orchestrator and the per-call tokens know this service by.
@@ -63,7 +65,7 @@ pub struct Config {
     pub updates: Quota,
     /// Where the orchestrator is: `http://127.0.0.1:8080`.
     pub orchestrator: String,
-    /// Where the keys of users' requests are remembered: in the service's database, or in Redis.
+    /// Where the keys of users' requests are remembered: in the service's database, or in Redis; [`Keys`] opens either.
     pub keys: Arc<dyn idempotency::Store>,
     /// The database of the read model.
     pub read_model: Db,

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use goodgo_order::UPDATES;
+use goodgo_order::{Keys, UPDATES};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use steadfast::core::{SagaId, problem};
@@ -17,7 +17,7 @@ use steadfast::host::serve::{self, Limits};
 use steadfast::locking::Quota;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::support::{Answered, Shop, line, shop, shop_with};
+use super::support::{Answered, Shop, line, shop, shop_at};
 
 /// What was asked of the orchestrator.
 #[derive(Debug)]
@@ -28,7 +28,8 @@ struct Heard {
 }
 
 #[derive(Clone, Default)]
-struct Orchestrator {
+pub(crate) struct Orchestrator {
+    base: String,
     answers: Arc<Mutex<VecDeque<Response>>>,
     heard: Arc<Mutex<Vec<Heard>>>,
 }
@@ -39,19 +40,28 @@ impl Orchestrator {
     }
 
     async fn serve_with(answers: Vec<Response>, updates: Quota) -> (Self, Shop, DropGuard) {
-        let this = Self { answers: Arc::new(Mutex::new(answers.into())), ..Self::default() };
-        let router = Router::new().route("/v1/sagas/{definition}", post(answer)).with_state(this.clone());
+        Self::serve_at(answers, updates, super::keys()).await
+    }
+
+    pub(crate) async fn serve_at(answers: Vec<Response>, updates: Quota, keys: Keys) -> (Self, Shop, DropGuard) {
         let listener = serve::bind("127.0.0.1:0", "test").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
+        let this = Self { base, answers: Arc::new(Mutex::new(answers.into())), ..Self::default() };
+        let router = Router::new().route("/v1/sagas/{definition}", post(answer)).with_state(this.clone());
         let stop = CancellationToken::new();
         let limits = Limits { drain_time: Duration::from_millis(10), ..Limits::default() };
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(serve::serve(listener, router, limits, stop.clone()));
         tasks.detach_all();
-        (this, shop_with(&base, updates).await, stop.drop_guard())
+        let made = shop_at(this.base(), updates, keys).await;
+        (this, made, stop.drop_guard())
     }
 
-    fn calls(&self) -> usize {
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(crate) fn calls(&self) -> usize {
         self.heard.lock().unwrap().len()
     }
 }
@@ -75,7 +85,7 @@ fn saga(status: u16, state: &str) -> Response {
     (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
 }
 
-fn order() -> Value {
+pub(crate) fn order() -> Value {
     json!({
         "order_no": "536365", "customer": "17850", "placed_at": "2010-12-01T08:26:00Z", "currency": "GBP",
         "card": "tok_visa", "lines": [line("a", 2, 1_000), line("b", 1, 500), line("a", 1, 900), line("POST", 1, 18_000)],

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use goodgo_order::{Config, NAME, Service, UPDATES};
+use goodgo_order::{Config, Keys, NAME, Service, UPDATES};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use steadfast::core::{Op, SagaId, StepKey, Timestamp, header};
 use steadfast::db::Backend;
 use steadfast::host::auth::{Key, Minter, Verifier};
-use steadfast::idempotency::Memory;
 use steadfast::locking::Quota;
 use steadfast::outbox::{self, Hint};
 use steadfast::saga::participant::token::{self, Claims};
@@ -56,10 +55,10 @@ pub(crate) fn key() -> token::Key {
 
 /// A service whose orchestrator is never called.
 pub(crate) async fn shop() -> Shop {
-    shop_with("http://127.0.0.1:9", UPDATES).await
+    shop_at("http://127.0.0.1:9", UPDATES, super::keys()).await
 }
 
-pub(crate) async fn shop_with(orchestrator: &str, updates: Quota) -> Shop {
+pub(crate) async fn shop_at(orchestrator: &str, updates: Quota, keys: Keys) -> Shop {
     let read_model = of_sqlite().await;
     let db = database().await;
     let clock = Arc::new(SeededClock::new(Timestamp::from_millis(1_800_000_000_000)));
@@ -74,7 +73,7 @@ pub(crate) async fn shop_with(orchestrator: &str, updates: Quota) -> Shop {
         hint: Hint::new(),
         updates,
         orchestrator: orchestrator.to_owned(),
-        keys: Arc::new(Memory::new(Arc::<SeededClock>::clone(&clock))),
+        keys: keys.open(&*db, Arc::<SeededClock>::clone(&clock)).await.unwrap(),
         read_model: read_model.clone(),
     };
     let service = Service::open(db.clone(), config).await.unwrap();

@@ -14,3 +14,8 @@ pub(crate) use steadfast_testkit::{TestPostgres as Database, postgres as databas
 
 /// The read model is kept in SQLite here too; its own tests are of that suite.
 const _: fn(&support::Shop) -> &steadfast_testkit::TestDb = |shop| &shop.read_model;
+
+/// The keys lie beside the orders.
+fn keys() -> goodgo_order::Keys {
+    goodgo_order::Keys::Database
+}

@@ -13,3 +13,8 @@ mod support;
 
 pub(crate) use steadfast::db::Db;
 pub(crate) use steadfast_testkit::{TestDb as Database, database};
+
+/// The keys lie beside the orders.
+fn keys() -> goodgo_order::Keys {
+    goodgo_order::Keys::Database
+}
