@@ -49,6 +49,8 @@ async fn statements_keep_their_plans() {
         list_parked
           SEARCH projection USING COVERING INDEX sqlite_autoindex_projection_1 (name=?)
           SEARCH p USING PRIMARY KEY (projection=?)
+        list_projections
+          SCAN projection USING COVERING INDEX sqlite_autoindex_projection_1
         list_skipped
           SEARCH projection USING COVERING INDEX sqlite_autoindex_projection_1 (name=?)
           SCAN s
