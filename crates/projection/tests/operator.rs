@@ -35,6 +35,10 @@ async fn a_poison_event_holds_its_aggregate_and_the_rest_flows<R: Read>() {
     assert_eq!(drain(&mut runner).await, Tally { applied: 1, parked: 1, duplicate: 1, ..Tally::default() });
     let parked = parking::list(db.store(), "ledger", 100).await.unwrap();
     assert_eq!(parked.len(), 32);
+    assert_eq!(parking::projections(db.store()).await.unwrap(), ["ledger"]);
+    let of_b = parking::of_aggregate(db.store(), "ledger", "account", "b").await.unwrap();
+    assert_eq!(of_b.iter().map(|event| event.sequence).collect::<Vec<_>>(), (20..=51).collect::<Vec<_>>());
+    assert_eq!(parking::of_aggregate(db.store(), "ledger", "account", "a").await.unwrap(), []);
     assert_eq!((parked[0].sequence, parked[0].poison, parked[0].attempts), (20, true, 1));
     assert_eq!(parked[0].error.as_deref(), Some("it is poison"));
 

@@ -19,6 +19,7 @@ pub(crate) struct Places {
     /// `[databases.name]`.
     databases: BTreeMap<String, Database>,
     /// `sqlite`.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "a projector's, which this build lacks"))]
     pub(crate) sqlite: Option<PathBuf>,
 }
 
