@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "kafka")]
+use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use steadfast_db::postgres::Db;
 
+#[cfg(feature = "kafka")]
 use super::arguments::source;
 use super::database::Database;
 
@@ -19,11 +22,11 @@ pub(crate) struct Places {
     /// `[databases.name]`.
     databases: BTreeMap<String, Database>,
     /// `sqlite`.
-    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "a projector's, which this build lacks"))]
     pub(crate) sqlite: Option<PathBuf>,
 }
 
 /// Reads a configuration file, and the environment.
+#[cfg(feature = "kafka")]
 pub(crate) fn load(config: Option<&Path>) -> Result<Places> {
     Ok(source(config)?.load()?.value)
 }
