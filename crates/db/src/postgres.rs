@@ -82,7 +82,13 @@ impl Db {
         let connect = connect
             .application_name(&application_name)
             .statement_cache_capacity(256)
-            .options([("default_transaction_isolation", "read committed"), ("lock_timeout", &lock_timeout)])
+            // No statement here is worth compiling: one over many partitions, of a few milliseconds, looks dear to the
+            // planner and would be compiled for seconds.
+            .options([
+                ("default_transaction_isolation", "read committed"),
+                ("lock_timeout", &lock_timeout),
+                ("jit", "off"),
+            ])
             .disable_statement_logging();
         let name = format!(
             "{}:{}/{}",

@@ -129,6 +129,7 @@ async fn a_connection_of_its_own_asserts_what_the_lane_relies_on() {
         ("transaction_isolation", "read committed"),
         ("plan_cache_mode", "force_generic_plan"),
         ("lock_timeout", "0"),
+        ("jit", "off"),
         ("application_name", "steadfast"),
     ] {
         let found: String =
