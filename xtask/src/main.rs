@@ -30,6 +30,10 @@ usage: cargo xtask TASK
           real processes and servers of its own, killed, stopped and cut off by the seed's timeline, then checked;
           the last line is a JSON summary, the exit code tells; a failing run keeps its logs below target/torture;
           without its participants' barriers it must fail, which proves that its checks see
+
+  torture outbox [--minutes N | --seconds N] [--seed S] [--without-deduplication]
+          the same from a committed row through relays, Kafka and projectors to a read model; `torture projection` is another
+          name of it; with a consumer that applies again what comes again it must fail
 ";
 
 /// The seed of the runs in `ci`: the same faults at the same moments for everybody.
@@ -81,7 +85,10 @@ fn ci() -> Result<()> {
     deny()?;
     test()?;
     build_processes()?;
-    run(whole()?.args(["torture", "saga", "--seconds", CI_SECONDS, "--seed", CI_SEED]))
+    for campaign in ["saga", "outbox"] {
+        run(whole()?.args(["torture", campaign, "--seconds", CI_SECONDS, "--seed", CI_SEED]))?;
+    }
+    Ok(())
 }
 
 /// What the end-to-end tests and the torture start. One build for both, so that they share their dependencies.

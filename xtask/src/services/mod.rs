@@ -2,7 +2,7 @@
 
 pub(crate) mod etcd;
 mod install;
-mod kafka;
+pub(crate) mod kafka;
 pub(crate) mod postgres;
 pub(crate) mod process;
 mod redis;

@@ -12,14 +12,25 @@ const MINUTES_MAX: f64 = 1440.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Campaign {
     Saga,
+    /// Relay and read model: `projection` is another name of it.
+    Outbox,
 }
 
 impl Campaign {
-    const ALL: [Self; 1] = [Self::Saga];
+    const NAMES: [(&str, Self); 3] = [("saga", Self::Saga), ("outbox", Self::Outbox), ("projection", Self::Outbox)];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Saga => "saga",
+            Self::Outbox => "outbox",
+        }
+    }
+
+    /// The option that takes away what its promise rests on.
+    fn weakening(self) -> &'static str {
+        match self {
+            Self::Saga => "--without-barrier",
+            Self::Outbox => "--without-deduplication",
         }
     }
 }
@@ -30,21 +41,23 @@ pub(super) struct Arguments {
     /// How long faults are made. Start, healing and checks come on top.
     pub(super) length: Duration,
     pub(super) seed: u64,
-    /// Participants take effect without looking at their barrier: then the checks must find violations.
-    pub(super) without_barrier: bool,
+    /// Participants take effect without looking at their barrier, or a consumer applies what comes again: then the checks
+    /// must find violations.
+    pub(super) weakened: bool,
 }
 
 pub(super) fn parse(words: &[String]) -> Result<Arguments> {
-    let names = Campaign::ALL.map(Campaign::name).join(", ");
+    let names = Campaign::NAMES.map(|(name, _)| name).join(", ");
     let Some((name, options)) = words.split_first() else { bail!("say what to torture: {names}") };
-    let campaign = Campaign::ALL.into_iter().find(|campaign| campaign.name() == name);
-    let campaign = campaign.with_context(|| format!("there is no torture {name:?}: {names}"))?;
-    let mut arguments =
-        Arguments { campaign, length: LENGTH, seed: fastrand::u64(..1_000_000_000), without_barrier: false };
+    let (_, campaign) = Campaign::NAMES
+        .into_iter()
+        .find(|(known, _)| known == name)
+        .with_context(|| format!("there is no torture {name:?}: {names}"))?;
+    let mut arguments = Arguments { campaign, length: LENGTH, seed: fastrand::u64(..1_000_000_000), weakened: false };
     let mut options = options.iter();
     while let Some(option) = options.next() {
-        if option == "--without-barrier" {
-            arguments.without_barrier = true;
+        if option == campaign.weakening() {
+            arguments.weakened = true;
             continue;
         }
         let value = options.next().with_context(|| format!("{option} needs a value"))?;
@@ -52,7 +65,10 @@ pub(super) fn parse(words: &[String]) -> Result<Arguments> {
             "--minutes" => arguments.length = minutes(option, value, 1.0)?,
             "--seconds" => arguments.length = minutes(option, value, 60.0)?,
             "--seed" => arguments.seed = value.parse().with_context(|| format!("--seed {value:?}: give a number"))?,
-            other => bail!("torture knows no {other:?}: there are --minutes, --seconds, --seed and --without-barrier"),
+            other => bail!(
+                "torture {name} knows no {other:?}: there are --minutes, --seconds, --seed and {}",
+                campaign.weakening()
+            ),
         }
     }
     Ok(arguments)
@@ -79,8 +95,10 @@ mod tests {
     fn length_and_seed_are_read() {
         let arguments = parsed(&["saga", "--minutes", "3", "--seed", "7"]).unwrap();
         let length = Duration::from_mins(3);
-        assert_eq!(arguments, Arguments { campaign: Campaign::Saga, length, seed: 7, without_barrier: false });
-        assert!(parsed(&["saga", "--without-barrier", "--seed", "7"]).unwrap().without_barrier);
+        assert_eq!(arguments, Arguments { campaign: Campaign::Saga, length, seed: 7, weakened: false });
+        assert!(parsed(&["saga", "--without-barrier", "--seed", "7"]).unwrap().weakened);
+        let weakened = parsed(&["projection", "--without-deduplication"]).unwrap();
+        assert!(weakened.campaign == Campaign::Outbox && weakened.weakened);
         assert_eq!(parsed(&["saga", "--seconds", "60"]).unwrap().length, Duration::from_mins(1));
     }
 
@@ -94,6 +112,7 @@ mod tests {
             (&["saga", "--minutes", "NaN"], "three seconds"),
             (&["saga", "--seed", "x"], "give a number"),
             (&["saga", "--loud", "1"], "--minutes"),
+            (&["outbox", "--without-barrier", "1"], "--without-deduplication"),
         ] {
             let said = parsed(words).unwrap_err().to_string();
             assert!(said.contains(told), "{words:?}: {said}");

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::services::Service as _;
 use crate::services::etcd::Etcd;
+use crate::services::kafka::Kafka;
 use crate::services::postgres::Postgres;
 use crate::services::process::{Group, is_free, remove};
 
@@ -84,6 +85,7 @@ impl Folder {
         let ours = Group { programs: &PROGRAMS, folder: self.path.clone() };
         ours.stop("KILL", &ours.running()?, STOP_LIMIT)?;
         Postgres::halt(&self.path)?;
+        Kafka::halt(&self.path)?;
         Etcd::halt(&self.path)
     }
 
@@ -104,6 +106,7 @@ impl Folder {
         // The ports do not matter for what is not running.
         Postgres { port: 0 }.down(&self.path)?;
         Etcd { client_port: 0, peer_port: 0 }.down(&self.path)?;
+        Kafka { brokers: None, port: 0 }.down(&self.path)?;
         for entry in fs::read_dir(&self.path).with_context(|| format!("reading {}", self.path.display()))? {
             let path = entry.context("reading the run's folder")?.path();
             if path.is_dir() { remove(&path)? } else { crate::services::process::remove_file(&path)? }

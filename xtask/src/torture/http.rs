@@ -1,4 +1,4 @@
-//! HTTP as a client of the orchestrators: a connection for each request, everything bounded.
+//! HTTP as a client of the processes of a run: a connection for each request, everything bounded.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 const BODY_MAX: usize = 4 * 1024 * 1024;
 
-/// An answer; a body that is no JSON is null.
+/// An answer; a body that is no JSON is its text.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -51,7 +51,8 @@ async fn exchange(to: SocketAddr, request: Request<Full<Bytes>>) -> Result<Reply
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), BODY_MAX).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
-        Ok::<_, anyhow::Error>(Reply { status, body: serde_json::from_slice(&body).unwrap_or_default() })
+        let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
+        Ok::<_, anyhow::Error>(Reply { status, body: serde_json::from_slice(&body).unwrap_or_else(|_| text()) })
     };
     tokio::pin!(connection, talk);
     // The connection carries the talk; it may end first when the other side closes after its answer.

@@ -1,15 +1,17 @@
 //! `cargo xtask torture`: real processes and real servers under faults that a seed deals out, then healed, then checked.
 //!
-//! What campaigns share: [`folder`] is where a run lives, [`process`] its processes, [`proxy`] the network between them,
-//! [`timeline`] when what goes wrong, [`report`] what came of it. A campaign (`saga`) is a world of servers and processes,
-//! its faults, its load, and its checks.
+//! What campaigns share: [`folder`] is where a run lives, [`ground`] what its world stands on, [`process`] its processes,
+//! [`proxy`] the network between them, [`timeline`] when what goes wrong, [`report`] what came of it. A campaign (`saga`,
+//! `outbox`) is a world of servers and processes, its faults, its load, and its checks.
 //!
 //! The same seed deals the same faults at the same moments and the same intents; what the scheduler makes of them differs
 //! from run to run. So a failing run keeps its logs and its databases.
 
 mod arguments;
 mod folder;
+mod ground;
 mod http;
+mod outbox;
 mod process;
 mod proxy;
 mod report;
@@ -67,6 +69,7 @@ async fn interruptible(arguments: &Arguments, folder: &Folder) -> Result<Report>
     let campaign = async {
         match arguments.campaign {
             Campaign::Saga => saga::run(arguments, folder).await,
+            Campaign::Outbox => outbox::run(arguments, folder).await,
         }
     };
     tokio::select! {

@@ -80,6 +80,18 @@ impl Process {
             None => Ok(()),
         }
     }
+
+    /// The most memory that it has had since it was started, in MiB.
+    pub(super) fn peak_memory(&self) -> Option<u64> {
+        let pid = self.child.as_ref().and_then(Child::id)?;
+        peak_of(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+    }
+}
+
+/// The peak of resident memory in `/proc/PID/status`, in MiB: `VmHWM:     4711 kB`.
+fn peak_of(status: &str) -> Option<u64> {
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kib.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
 #[cfg(test)]
@@ -94,6 +106,12 @@ mod tests {
             environment: Vec::new(),
             folder: std::env::temp_dir(),
         })
+    }
+
+    #[test]
+    fn the_peak_of_memory_is_in_the_kernels_words() {
+        assert_eq!(peak_of("VmPeak:\t   90000 kB\nVmHWM:\t   20480 kB\nVmRSS:\t    1024 kB\n"), Some(20));
+        assert_eq!(peak_of("Name:\tx\n"), None);
     }
 
     #[tokio::test]

@@ -34,6 +34,13 @@ pub(crate) struct Kafka {
 impl Kafka {
     pub(super) const DEVELOPMENT: Self = Self { brokers: None, port: 19092 };
 
+    /// Kills every broker.
+    #[cfg(feature = "torture")]
+    pub(crate) fn halt(target: &Path) -> Result<()> {
+        let group = group(&home(target));
+        group.stop("KILL", &group.running()?, STOP_LIMIT)
+    }
+
     fn brokers(&self, count: u16) -> Vec<Broker> {
         (1..=count).map(|number| Broker { number, port: self.port + 2 * (number - 1) }).collect()
     }
@@ -205,9 +212,12 @@ impl Broker {
         let properties = folder.join("server.properties");
         fs::write(&properties, self.properties(&folder, brokers))
             .with_context(|| format!("writing {}", properties.display()))?;
-        let mut format = java(home, &folder);
-        format.args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", CLUSTER_ID, "-c"]);
-        finish(format.arg(&properties))?;
+        // The formatter writes this file as a whole; to start it for nothing costs seconds.
+        if !folder.join("data/meta.properties").exists() {
+            let mut format = java(home, &folder);
+            format.args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", CLUSTER_ID, "-c"]);
+            finish(format.arg(&properties))?;
+        }
         start(java(home, &folder).arg("kafka.Kafka").arg(&properties), &folder.join("log"))
     }
 

@@ -1,12 +1,12 @@
 //! What must be true once everything is quiet again, whatever happened before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 
 use anyhow::{Context, Result};
 use sqlx::Row;
 use sqlx::postgres::PgPool;
 
+use super::super::ground::panics;
 use super::super::report::Report;
 use super::load::{Api, Intent};
 use super::plan::{Kind, PARTICIPANTS, Plan};
@@ -41,7 +41,9 @@ pub(super) async fn run(world: &World, intents: &[Intent], report: &mut Report) 
     promises(intents, &sagas, report);
     effects(intents, &sagas, &ledger, report);
     shown(&world.api, intents, &sagas, report).await?;
-    logs(world, report)?;
+    for node in 1..=ORCHESTRATORS {
+        panics(world.folder(), &format!("orchestrator-{node}"), report)?;
+    }
 
     let count = |status: &str| sagas.values().filter(|saga| saga.status == status).count();
     for status in ["completed", "compensated", "failed"] {
@@ -208,18 +210,6 @@ async fn shown(api: &Api, intents: &[Intent], sagas: &BTreeMap<String, Saga>, re
                 reply.body["status"]
             );
             report.violation("shown_otherwise", told);
-        }
-    }
-    Ok(())
-}
-
-/// Panics and broken invariants stand in the logs.
-fn logs(world: &World, report: &mut Report) -> Result<()> {
-    for node in 0..ORCHESTRATORS {
-        let path = world.log_of(node);
-        let log = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        for line in String::from_utf8_lossy(&log).lines().filter(|line| line.contains("panicked at")) {
-            report.violation("panic", format_args!("orchestrator {}: {line}", node + 1));
         }
     }
     Ok(())

@@ -122,7 +122,7 @@ impl Fault {
             Kind::OrchestratorPaused => node.signal("STOP"),
             Kind::OrchestratorTerminated => node.terminate(TERM_LIMIT).await.map(|_| ()),
             Kind::BackendsTerminated => {
-                let sql = include_str!("sql/terminate_backends.sql");
+                let sql = include_str!("../sql/terminate_backends.sql");
                 // One that cannot be asked has no connections to end.
                 drop(sqlx::query(sql).execute(&world.orchestrator_db).await);
                 Ok(())

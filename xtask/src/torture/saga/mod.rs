@@ -15,7 +15,6 @@ mod takeover;
 mod world;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -43,7 +42,7 @@ const ASK_LONGER: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report> {
     let entries = timeline::deal(arguments.seed, arguments.length, &Kind::ALL, Fault::draw);
-    let mut world = World::start(folder, workspace(folder)?, arguments).await?;
+    let mut world = World::start(folder, arguments).await?;
     let mut report = Report::default();
     let memory = Memory::default();
     let watch = Watch::default();
@@ -176,9 +175,4 @@ fn substance(report: &mut Report, length: Duration, intents: &[load::Intent]) {
             report.violation("idle", format_args!("no user was told that a saga has {status}"));
         }
     }
-}
-
-/// The workspace that the run's folder lies in: `target/torture/NAME`.
-fn workspace(folder: &Folder) -> Result<&Path> {
-    folder.path().ancestors().nth(3).context("the workspace's folder")
 }

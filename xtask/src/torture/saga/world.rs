@@ -2,22 +2,16 @@
 //! way from an orchestrator to a participant or to the database.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use aws_lc_rs::digest::{SHA256, digest};
-use hyper::Method;
-use serde_json::json;
-use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::PgPool;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
 
 use super::super::arguments::Arguments;
 use super::super::folder::Folder;
-use super::super::http::ask;
+use super::super::ground::{self, local, make_database, pool, url, wait_ready};
 use super::super::process::{Process, Recipe};
 use super::super::proxy::{Network, Proxy};
 use super::load::Api;
@@ -29,9 +23,6 @@ use crate::services::postgres::Postgres;
 
 pub(super) const ORCHESTRATORS: usize = 3;
 const PORTS: u16 = 32;
-const READY_LIMIT: Duration = Duration::from_secs(30);
-const READY_STEP: Duration = Duration::from_millis(100);
-const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where everybody is, counted from the first port of the run.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +56,6 @@ impl Ports {
     }
 }
 
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
 /// The ways out of one orchestrator.
 #[derive(Debug)]
 pub(super) struct Ways {
@@ -92,15 +79,16 @@ pub(super) struct World {
 
 impl World {
     /// Makes it and waits until every orchestrator is ready and knows the definitions.
-    pub(super) async fn start(folder: &Folder, root: &Path, arguments: &Arguments) -> Result<Self> {
+    pub(super) async fn start(folder: &Folder, arguments: &Arguments) -> Result<Self> {
         let ports = Ports { first: folder.ports(PORTS)? };
-        let steadfast = folder.program(&root.join("target/release/steadfast"), "steadfast")?;
+        let steadfast = ground::steadfast(folder)?;
         // The very program that runs, even where a build has replaced its file.
         let xtask = folder.program(Path::new("/proc/self/exe"), "xtask")?;
         let path = folder.path().to_owned();
         start_servers(path.clone(), ports).await?;
         let orchestrator_db = make_databases(folder, ports, &steadfast).await?;
-        let participant_dbs = PARTICIPANTS.map(|name| pool(ports, name)).into_iter().collect::<Result<Vec<_>>>()?;
+        let participant_dbs =
+            PARTICIPANTS.map(|name| pool(ports.postgres(), name)).into_iter().collect::<Result<Vec<_>>>()?;
         for db in &participant_dbs {
             sqlx::raw_sql(include_str!("sql/create_ledger.sql")).execute(db).await.context("making a ledger")?;
         }
@@ -185,8 +173,8 @@ impl World {
         Ok(fallen)
     }
 
-    pub(super) fn log_of(&self, node: usize) -> PathBuf {
-        self.folder.join(format!("orchestrator-{}.log", node + 1))
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 }
 
@@ -202,30 +190,12 @@ async fn start_servers(folder: PathBuf, ports: Ports) -> Result<()> {
     .await?
 }
 
-fn url(port: u16, database: &str) -> String {
-    format!("postgres://postgres@127.0.0.1:{port}/{database}?sslmode=disable")
-}
-
-fn pool(ports: Ports, database: &str) -> Result<PgPool> {
-    let options = PgPoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(10));
-    options.connect_lazy(&url(ports.postgres(), database)).with_context(|| format!("the database {database}"))
-}
-
-/// The databases with their tables, made by the product's own `migrate`.
+/// The databases with their tables.
 async fn make_databases(folder: &Folder, ports: Ports, steadfast: &Path) -> Result<PgPool> {
-    let server = pool(ports, "postgres")?;
-    for name in PARTICIPANTS.into_iter().chain(["orchestrator"]) {
-        let create = sqlx::query(AssertSqlSafe(format!("create database \"{name}\"")));
-        create.execute(&server).await.with_context(|| format!("creating the database {name}"))?;
-        let tables = if name == "orchestrator" { "orchestrator" } else { "barrier" };
-        let mut migrate = tokio::process::Command::new(steadfast);
-        migrate.env_clear().env("STEADFAST_DATABASE__URL", url(ports.postgres(), name)).args(["migrate", tables]);
-        let output = migrate.current_dir(folder.path()).output().await.context("running steadfast migrate")?;
-        if !output.status.success() {
-            bail!("steadfast migrate {tables}: {}", String::from_utf8_lossy(&output.stderr).trim_end());
-        }
+    for name in PARTICIPANTS {
+        make_database(folder, steadfast, ports.postgres(), name, "barrier").await?;
     }
-    pool(ports, "orchestrator")
+    make_database(folder, steadfast, ports.postgres(), "orchestrator", "orchestrator").await
 }
 
 async fn ways(network: &Network, ports: Ports) -> Result<Vec<Ways>> {
@@ -251,7 +221,7 @@ fn participant(folder: &Path, xtask: &Path, ports: Ports, index: u16, run: &Argu
         (participant::DATABASE, url(ports.postgres(), name)),
         (participant::KEY, secret(name)),
         (participant::SEED, (run.seed ^ u64::from(index)).to_string()),
-        (participant::BARRIER, (!run.without_barrier).to_string()),
+        (participant::BARRIER, (!run.weakened).to_string()),
     ];
     Process::new(Recipe {
         name: name.to_owned(),
@@ -303,19 +273,4 @@ fn secret(purpose: &str) -> String {
 fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-async fn wait_ready(address: SocketAddr, who: &str) -> Result<()> {
-    let begun = Instant::now();
-    loop {
-        let reply = ask(address, Method::GET, "/readyz", &[], None, ASK_LIMIT).await;
-        if reply.as_ref().is_ok_and(|reply| reply.status < 300) {
-            return Ok(());
-        }
-        if begun.elapsed() > READY_LIMIT {
-            let said = reply.map_or_else(|error| format!("{error:#}"), |reply| json!(reply.body).to_string());
-            bail!("{who} at {address} is not ready after {READY_LIMIT:?}: {said}");
-        }
-        sleep(READY_STEP).await;
-    }
 }

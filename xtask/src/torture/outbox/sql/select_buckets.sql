@@ -1,0 +1,1 @@
+select distinct aggregate_type, aggregate_id, bucket from outbox

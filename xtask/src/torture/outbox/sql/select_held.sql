@@ -1,0 +1,1 @@
+select aggregate_type || ' ' || aggregate_id from outbox_parked

@@ -1,0 +1,1 @@
+select aggregate_type || ' ' || aggregate_id || ' ' || sequence || ': ' || state || coalesce(', ' || error, '') from parked_event

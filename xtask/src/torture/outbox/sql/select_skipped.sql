@@ -1,0 +1,1 @@
+select reason || ': ' || detail from skipped_event
