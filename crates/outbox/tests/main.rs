@@ -6,7 +6,6 @@ mod examples;
 mod held;
 mod inbox;
 mod measure;
-mod measure_postgres;
 mod metrics;
 mod postgres;
 mod relay;

@@ -8,13 +8,11 @@ use std::time::Duration;
 use expect_test::expect;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
-use steadfast_bus::{Producer, Start, Topics, embedded::Log, headers};
-use steadfast_core::Event;
-use steadfast_projection::{Config, Declarative, Error, LINE, Projection, Runner, Tally, parking};
-use steadfast_testkit::{SystemClock, database, postgres};
+use steadfast_projection::{Declarative, Error, LINE, Projection, Runner, Tally, parking};
+use steadfast_testkit::postgres;
 use tokio::time::Instant;
 
-use crate::support::{Ledger, MemoryLog, Pg, Read, clock, config, count, drain, event, runner, typed};
+use crate::support::{Ledger, MemoryLog, Pg, Read, clock, config, drain, event, runner, typed};
 
 #[tokio::test]
 async fn every_statement_prepares_and_the_hot_ones_look_up_keys_without_statistics() {
@@ -219,43 +217,4 @@ async fn a_commit_whose_answer_is_lost_is_looked_up_and_not_repeated() {
         drop(one.turn().await);
     }
     assert_eq!(rows().await, 2);
-}
-
-/// Measures: events of a simple fold from the embedded log into PostgreSQL, beside the same rows written by hand with one
-/// multi-row upsert and one multi-row insert a batch, both durable.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures"]
-async fn rate_beside_an_upsert_by_hand() {
-    const EVENTS: i64 = 100_000;
-    const BATCH: usize = 1_000;
-    for round in 0..3 {
-        let (read, hand, events) = (Pg::fresh().await, Pg::fresh().await, database().await);
-        let log = Log::open(events.clone(), 8).await.unwrap();
-        let payload = json!({"amount": 12, "currency": "GBP", "note": "x".repeat(120)});
-        let all: Vec<Event> =
-            (0..EVENTS).map(|n| event(&format!("account-{}", n % 20_000), n / 20_000 + 1, payload.clone())).collect();
-        for chunk in all.chunks(2_000) {
-            let records = chunk.iter().map(|event| headers::encode(event, "/test")).collect();
-            assert!(log.produce(records).await.iter().all(Result::is_ok));
-        }
-        let ledger = Ledger::new();
-        let by_hand = Pg::projection(&ledger);
-        let began = Instant::now();
-        for chunk in all.chunks(BATCH) {
-            let mut tx = hand.store().begin().await.unwrap();
-            by_hand.apply(&mut tx, chunk).await.unwrap();
-            tx.commit().await.unwrap();
-        }
-        let limit = 100_000.0 / began.elapsed().as_secs_f64();
-
-        let consumer = Box::new(log.consumer(Topics::All, Start::Beginning));
-        let config = Config { wait: Duration::from_millis(1), batch: BATCH, ..Config::default() };
-        let open = Runner::open(read.store().clone(), Pg::projection(&ledger), consumer, Arc::new(SystemClock), config);
-        let mut runner = open.await.unwrap();
-        let began = Instant::now();
-        assert_eq!(drain(&mut runner).await.applied, u64::try_from(EVENTS).unwrap());
-        let ours = 100_000.0 / began.elapsed().as_secs_f64();
-        assert_eq!(count(&read, "select count(*) from seen").await, EVENTS);
-        println!("round {round}: ours {ours:.0} events/s, by hand {limit:.0}, ratio {:.2}", ours / limit);
-    }
 }

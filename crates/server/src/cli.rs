@@ -91,6 +91,26 @@ struct Anything {
 enum Bench {
     /// Sagas a second, beside the same calls with no orchestrator and with a mere relay.
     Saga(bench::saga::Arguments),
+    /// Idempotency checks, the layer and the transactional form, each beside what it is put on.
+    Idempotency(bench::idempotency::Arguments),
+    /// Edits beside the bare statement; the hot-row lane beside what is done without one.
+    #[cfg(feature = "postgres")]
+    Lock(bench::lock::Arguments),
+    /// Edits and the hot-row lane beside what is done without them (not in this build).
+    #[cfg(not(feature = "postgres"))]
+    Lock(Anything),
+    /// Events a second from an outbox to Kafka, beside a bare producer and a bare mark; latency; what writers pay.
+    #[cfg(feature = "kafka")]
+    Outbox(bench::outbox::Arguments),
+    /// Events a second from an outbox to Kafka (not in this build).
+    #[cfg(not(feature = "kafka"))]
+    Outbox(Anything),
+    /// Events a second from Kafka into a read model, beside upserts by hand; latency.
+    #[cfg(feature = "kafka")]
+    Projection(bench::projection::Arguments),
+    /// Events a second from Kafka into a read model (not in this build).
+    #[cfg(not(feature = "kafka"))]
+    Projection(Anything),
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -142,7 +162,26 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 anyhow::bail!("this build lacks Kafka: build it with `--features kafka`")
             }
             Command::Idempotency(arguments) => Ok(idempotency_cli::run(arguments).await),
-            Command::Bench(Bench::Saga(arguments)) => bench::saga::run(arguments).await.map(|()| ExitCode::SUCCESS),
+            Command::Bench(bench) => measure(bench).await.map(|()| ExitCode::SUCCESS),
         }
     })
+}
+
+async fn measure(bench: Bench) -> Result<()> {
+    match bench {
+        Bench::Saga(arguments) => bench::saga::run(arguments).await,
+        Bench::Idempotency(arguments) => bench::idempotency::run(arguments).await,
+        #[cfg(feature = "postgres")]
+        Bench::Lock(arguments) => bench::lock::run(arguments).await,
+        #[cfg(not(feature = "postgres"))]
+        Bench::Lock(_) => anyhow::bail!("this build lacks PostgreSQL: build it with `--features postgres`"),
+        #[cfg(feature = "kafka")]
+        Bench::Outbox(arguments) => bench::outbox::run(arguments).await,
+        #[cfg(feature = "kafka")]
+        Bench::Projection(arguments) => bench::projection::run(arguments).await,
+        #[cfg(not(feature = "kafka"))]
+        Bench::Outbox(_) | Bench::Projection(_) => {
+            anyhow::bail!("this build lacks Kafka: build it with `--features kafka`")
+        }
+    }
 }

@@ -4,6 +4,10 @@
 #![cfg(test)]
 
 mod bad_input;
+#[cfg(feature = "full")]
+mod bench;
+#[cfg(feature = "full")]
+mod bench_idempotency_and_lock;
 mod demo;
 #[cfg(feature = "full")]
 mod idempotency;

@@ -87,6 +87,8 @@ pub(super) async fn sqlite(folder: &tempfile::TempDir, name: &str) -> Result<Db>
 pub(super) struct Scratch {
     pub(super) db: steadfast_db::postgres::Db,
     server: steadfast_db::postgres::Db,
+    /// The server's URL without a database.
+    base: String,
     name: String,
 }
 
@@ -103,26 +105,50 @@ impl Scratch {
                 Some(at) => &base[..at],
                 None => base,
             };
-        let name = format!("steadfast_bench_{:016x}", fastrand::u64(..));
         let options = Options { connections: 2, ..Options::default() };
-        let admin = Postgres::open(&format!("{base}/postgres").into(), options).await.context("--postgres")?;
-        sqlx::query(sqlx::AssertSqlSafe(format!("create database {name}"))).execute(admin.pool()).await?;
+        let server = Postgres::open(&format!("{base}/postgres").into(), options).await.context("--postgres")?;
+        Self::make(server, base.to_owned(), None).await
+    }
+
+    /// A database with the same content as this one, which must have been closed.
+    #[cfg(feature = "kafka")]
+    pub(super) async fn copy(&self) -> Result<Self> {
+        let copy = Self::make(self.server.clone(), self.base.clone(), Some(&self.name)).await?;
+        // What the copy has written must not be flushed while something is measured; not every role may ask for it.
+        sqlx::query("checkpoint").execute(copy.db.pool()).await.ok();
+        Ok(copy)
+    }
+
+    async fn make(server: steadfast_db::postgres::Db, base: String, template: Option<&str>) -> Result<Self> {
+        use steadfast_db::postgres::{Db as Postgres, Options};
+
+        let name = format!("steadfast_bench_{}_{:016x}", std::process::id(), fastrand::u64(..));
+        let template = template.map_or_else(String::new, |template| format!(" template {template}"));
+        let create = format!("create database {name}{template}");
+        sqlx::query(sqlx::AssertSqlSafe(create)).execute(server.pool()).await.context("--postgres")?;
         let options = Options { connections: 32, ..Options::default() };
         let db = Postgres::open(&format!("{base}/{name}").into(), options).await?;
-        Ok(Self { db, server: admin, name })
+        Ok(Self { db, server, base, name })
     }
 
     /// Drops the database, with whoever is connected to it.
     pub(super) async fn drop(self) -> Result<()> {
+        // Whoever is still at work after a failure is cut off below.
+        tokio::time::timeout(std::time::Duration::from_secs(1), self.db.close()).await.ok();
         let drop = format!("drop database {} with (force)", self.name);
         sqlx::query(sqlx::AssertSqlSafe(drop)).execute(self.server.pool()).await?;
-        self.server.close().await;
         Ok(())
     }
 
     /// How far the server's log has been written, in bytes.
     pub(super) async fn wal(&self) -> Result<f64> {
         let sql = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8";
+        Ok(sqlx::query_scalar(sql).fetch_one(self.db.pool()).await?)
+    }
+
+    /// How many transactions that wrote have begun on the server.
+    pub(super) async fn writes(&self) -> Result<f64> {
+        let sql = "select pg_snapshot_xmax(pg_current_snapshot())::text::float8";
         Ok(sqlx::query_scalar(sql).fetch_one(self.db.pool()).await?)
     }
 
