@@ -11,8 +11,6 @@ mod fingerprints;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod holder;
 mod http;
-#[cfg(all(feature = "postgres", feature = "redis"))]
-mod measure;
 mod model;
 mod order;
 #[cfg(feature = "redis")]

@@ -17,6 +17,8 @@ pub(super) struct Run {
     pub(super) cpu_ms_each: f64,
     pub(super) commits_each: f64,
     pub(super) wal_bytes_each: f64,
+    /// How often the worker that got most was served for each time of the one that got least.
+    pub(super) fairness: f64,
 }
 
 impl Run {
@@ -56,11 +58,21 @@ pub(super) async fn drive<W: Work>(workers: Vec<W>, length: Duration) -> Result<
     tokio::time::sleep_until(start + length).await;
     over.store(true, Ordering::Relaxed);
     let mut run = Run::default();
+    let (mut least, mut most) = (usize::MAX, 0);
     while let Some(done) = running.join_next().await {
-        run.latencies.extend(done??);
+        let latencies = done??;
+        (least, most) = (least.min(latencies.len()), most.max(latencies.len()));
+        run.latencies.extend(latencies);
     }
+    run.fairness = per_least(most, least);
     run.per_s = run.count() / start.elapsed().as_secs_f64();
     Ok(run)
+}
+
+/// One that got nothing counts as if it had got one: a number is wanted, and it is bad enough.
+#[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
+fn per_least(most: usize, least: usize) -> f64 {
+    most as f64 / least.max(1) as f64
 }
 
 /// The run whose rate is the median.

@@ -88,6 +88,7 @@ pub(super) struct Scratch {
     pub(super) db: steadfast_db::postgres::Db,
     server: steadfast_db::postgres::Db,
     /// The server's URL without a database.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "only what goes to Kafka is copied"))]
     base: String,
     name: String,
 }

@@ -1,7 +1,6 @@
 //! `steadfast bench saga`: sagas a second through the API, beside the same HTTP calls with no orchestrator and beside a
 //! relay that makes them for its caller without a journal, all by the same client. They alternate; medians are quoted.
 
-mod caller;
 mod participants;
 mod report;
 mod scene;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use self::scene::Scene;
-use super::load::{Run, median};
+use super::load::median;
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]

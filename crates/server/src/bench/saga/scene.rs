@@ -8,13 +8,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Result;
-use axum::Router;
 use bytes::Bytes;
 use steadfast_core::Clock;
 use steadfast_core::sealing::Keyring;
 use steadfast_host::auth::{Key, Minter, Verifier};
 use steadfast_host::clock::System;
-use steadfast_host::{metrics, serve};
+use steadfast_host::metrics;
 use steadfast_saga::engine::{AsAtStart, Config, Engine, Ports};
 use steadfast_saga::journal::{self, Journal};
 use steadfast_saga::participant::client::{ParticipantConfig, Participants};
@@ -23,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Arguments;
-use super::caller::Caller;
-use crate::bench::load::{Run, Work, drive};
 use super::participants::{Calls, NAME, PERMISSION, Participant, relay};
 use crate::api;
+use crate::bench::http::{Caller, serve_at};
+use crate::bench::load::{Run, Work, drive};
 #[cfg(feature = "postgres")]
 use crate::bench::store::Scratch;
 use crate::bench::store::{Store, sqlite};
@@ -245,16 +244,6 @@ async fn embedded(
     let db = sqlite(folder, "journal.sqlite").await?;
     tasks.spawn(checkpoint::keep(vec![db.clone()], stop.clone()));
     Ok(Arc::new(journal::Sqlite::open(db, None).await?))
-}
-
-/// Serves on a free port.
-async fn serve_at(router: Router, stop: &CancellationToken, tasks: &TaskTracker) -> Result<SocketAddr> {
-    let listener = serve::bind("127.0.0.1:0", "bench").await?;
-    let address = listener.local_addr()?;
-    let limits = serve::Limits { request_time: Duration::from_mins(1), ..serve::Limits::default() };
-    let serving = serve::serve(listener, router, limits, stop.clone());
-    tasks.spawn(async move { serving.await.map_err(|error| tracing::error!(%error, "a server of the measurement")) });
-    Ok(address)
 }
 
 fn definition(steps: u32) -> String {
