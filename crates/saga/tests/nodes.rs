@@ -48,6 +48,7 @@ on_each_journal!(
     a_node_whose_lane_was_taken_too_early_goes_on_with_a_new_one,
     a_drain_hands_over_at_once,
     a_drain_ends_although_the_journal_is_away,
+    an_act_that_a_drain_cuts_off_is_not_answered_as_done,
     an_act_reaches_the_node_that_runs_the_saga,
     an_act_outlives_the_node_that_runs_the_saga,
     what_waits_in_the_queue_is_run_by_whoever_has_room,
@@ -208,6 +209,20 @@ async fn a_drain_ends_although_the_journal_is_away(cluster: Cluster) {
     a.engine.drain().await;
     assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
     // Nothing could be given up: the lease runs out.
+    cluster.check(id, b.settled(id).await).await;
+}
+
+async fn an_act_that_a_drain_cuts_off_is_not_answered_as_done(cluster: Cluster) {
+    let (a, b) = cluster.pair().await;
+    let id = cluster.stuck(&a, "1", "pay").await;
+    a.journal.set_away(true);
+    let drain = async {
+        wait_for("the commit to fail", PATIENCE, || async { a.engine.ready().is_err() }).await;
+        a.engine.drain().await;
+    };
+    let (acted, ()) = tokio::join!(operate(&a, id, Operation::Cancel), drain);
+    assert_eq!(problem(acted).status, 503, "it stands nowhere");
+    cluster.shop.open_gate();
     cluster.check(id, b.settled(id).await).await;
 }
 

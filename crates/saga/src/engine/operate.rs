@@ -147,8 +147,9 @@ impl Core {
         let answer = self.feed(running, input);
         // Where it waited in the queue it goes on from here.
         self.admit_pending(running);
+        // A lane that closes while the journal is away leaves unwritten what it has, and is lost only after that.
         let flushed = tokio::time::timeout(PATIENCE, running.tenure.lane.flush()).await;
-        if flushed.is_err() || running.tenure.is_lost() {
+        if flushed != Ok(true) || running.tenure.is_lost() {
             return Err(away().into());
         }
         // Every input is answered but one that finds the saga withdrawn; and what was enqueued behind its rest may have come

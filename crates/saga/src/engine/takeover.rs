@@ -65,7 +65,7 @@ pub(super) async fn retire(core: Arc<Core>) {
 
 impl Core {
     async fn retire(self: &Arc<Self>, tenure: &Arc<Tenure>) -> Result<bool, Error> {
-        if tokio::time::timeout(FLUSH, tenure.lane.flush()).await.is_err() {
+        if tokio::time::timeout(FLUSH, tenure.lane.flush()).await != Ok(true) {
             return Ok(false);
         }
         if !tenure.is_empty() || !self.journal.unsettled(tenure.owner.id, 0, 1).await?.is_empty() {

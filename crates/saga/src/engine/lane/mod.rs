@@ -152,13 +152,15 @@ impl Lane {
         self.shared.queue().depth()
     }
 
-    /// Waits until all that was enqueued before is durable and reported, or nothing more will be.
-    pub(crate) async fn flush(&self) {
+    /// Waits until all that was enqueued before is durable and reported: `true`. `false` where nothing more will be written,
+    /// and some of it may never be.
+    pub(crate) async fn flush(&self) -> bool {
         let mut progress = self.shared.progress.subscribe();
         let target = self.shared.queue().force();
         self.shared.wake.notify_one();
         // The sender lives as long as this lane.
-        drop(progress.wait_for(|progress| progress.below >= target || progress.stopped).await);
+        let ended = progress.wait_for(|progress| progress.below >= target || progress.stopped).await;
+        ended.is_ok_and(|progress| progress.below >= target)
     }
 
     /// Writes what is enqueued and ends. Where the journal is away, it ends without: as after a crash, the journal has a

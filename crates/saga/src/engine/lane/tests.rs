@@ -585,6 +585,7 @@ async fn closing_writes_what_is_there_unless_the_journal_is_away() {
     world.lane.enqueue(start("a"));
     world.lane.enqueue(part("a", &["one"], false));
     world.lane.close().await;
+    assert!(world.lane.flush().await, "all is durable");
     assert_eq!(world.rows(id("a")).await.iter().map(|row| row.1.len()).sum::<usize>(), 2);
 
     let away = World::new(PATIENT).await;
@@ -593,7 +594,8 @@ async fn closing_writes_what_is_there_unless_the_journal_is_away() {
     wait_for("the failure", LIMIT, async || away.ground() == ["failing"]).await;
     let flushing = away.lane.clone();
     let flush = async move { flushing.flush().await };
-    tokio::time::timeout(LIMIT, async { tokio::join!(flush, away.lane.close()) }).await.unwrap();
+    let (durable, ()) = tokio::time::timeout(LIMIT, async { tokio::join!(flush, away.lane.close()) }).await.unwrap();
+    assert!(!durable, "nobody may take it for written");
     assert_eq!(away.journal.find(id("a")).await.unwrap(), None);
 }
 
@@ -604,7 +606,7 @@ async fn an_aborted_lane_answers_nobody() {
     world.lane.enqueue(start("a"));
     world.appends(1).await;
     world.lane.abort();
-    tokio::time::timeout(LIMIT, world.lane.flush()).await.unwrap();
+    assert!(!tokio::time::timeout(LIMIT, world.lane.flush()).await.unwrap());
     world.pass(1);
     assert!(world.commits_of(id("a")).is_empty());
 }
