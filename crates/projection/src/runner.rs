@@ -23,7 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steadfast_bus::{Change, Consumer, Partition};
+use steadfast_bus::{Change, Consumer, Delivered, Partition};
 use steadfast_core::retry::Backoff;
 use steadfast_core::{Classified, Clock, ErrorKind};
 use steadfast_db::Db;
@@ -83,6 +83,8 @@ pub struct Runner<S: Store = Db> {
     config: Config,
     /// Partitions that the consumer reads.
     owned: BTreeSet<Partition>,
+    /// Of each of them the first offset that came: where one begins again that has no checkpoint yet.
+    begun: BTreeMap<Partition, i64>,
     /// What was read while the last batch was being committed.
     ahead: Vec<Decoded>,
     /// What the log said then.
@@ -129,6 +131,7 @@ impl<S: Store> Runner<S> {
             consumer,
             config,
             owned: BTreeSet::new(),
+            begun: BTreeMap::new(),
             ahead: Vec::new(),
             fault: None,
             placed: false,
@@ -211,7 +214,11 @@ impl<S: Store> Runner<S> {
             events = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(Turn::Idle),
-                delivered = self.consumer.poll(self.config.batch, wait) => decode(delivered?, &self.desk.subscription),
+                delivered = self.consumer.poll(self.config.batch, wait) => {
+                    let delivered = delivered?;
+                    begin(&mut self.begun, &delivered);
+                    decode(delivered, &self.desk.subscription)
+                }
             };
         }
         if events.is_empty() {
@@ -222,10 +229,12 @@ impl<S: Store> Runner<S> {
         }
         // There is more: while the database works, the next batch is read.
         let subscription = self.desk.subscription.clone();
-        let (consumer, most) = (&mut self.consumer, self.config.batch);
+        let (consumer, begun, most) = (&mut self.consumer, &mut self.begun, self.config.batch);
         let read = async {
-            let delivered = consumer.poll(most, Duration::ZERO).await;
-            delivered.map(|delivered| decode(delivered, &subscription))
+            let delivered = consumer.poll(most, Duration::ZERO).await?;
+            // At once: when the batch fails, what was read ahead is forgotten, and this says where to read it again.
+            begin(begun, &delivered);
+            Ok(decode(delivered, &subscription))
         };
         let (committed, read) = tokio::join!(self.desk.commit(events), read);
         let tally = committed?;
@@ -248,11 +257,13 @@ impl<S: Store> Runner<S> {
                 Change::Assigned(partition) => {
                     tracing::debug!(projection, %partition, "a partition is this runner's");
                     self.owned.insert(partition.clone());
+                    self.begun.remove(&partition);
                     fresh.insert(partition);
                 }
                 Change::Revoked(partition) => {
                     tracing::debug!(projection, %partition, "a partition is another runner's");
                     self.owned.remove(&partition);
+                    self.begun.remove(&partition);
                     fresh.remove(&partition);
                     self.desk.forget(&partition);
                 }
@@ -265,12 +276,26 @@ impl<S: Store> Runner<S> {
             self.ahead.clear();
         }
         self.desk.look_up(if all { &self.owned } else { &fresh }).await?;
+        for (partition, first) in &self.begun {
+            if !self.desk.positions.contains_key(partition) {
+                self.desk.positions.insert(partition.clone(), *first);
+            }
+        }
         for (partition, position) in &self.desk.positions {
             if all || fresh.contains(partition) {
                 self.consumer.seek(partition, *position).await?;
             }
         }
         Ok(())
+    }
+}
+
+/// Remembers the first offsets that came.
+fn begin(begun: &mut BTreeMap<Partition, i64>, delivered: &[Delivered]) {
+    for one in delivered {
+        if !begun.contains_key(&one.partition) {
+            begun.insert(one.partition.clone(), one.offset);
+        }
     }
 }
 

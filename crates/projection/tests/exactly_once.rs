@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde_json::json;
+use steadfast_bus::partition_of;
 use steadfast_core::Clock;
 use steadfast_projection::{Config, Error, Runner, Store, Tally, Turn};
 use steadfast_testkit::{SystemClock, wait_for};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    Ledger, Lite, MemoryLog, Read, START, both, change, clock, config, count, drain, event, runner, seen,
+    Ledger, Lite, MemoryLog, PARTITIONS, Read, START, both, change, clock, config, count, drain, event, runner, seen,
 };
 
 both!(
     of_two_runners_the_fence_lets_one_win,
     two_runners_at_once_apply_each_event_once,
     a_failing_world_is_no_poison_and_shows_in_the_status,
+    what_was_read_ahead_of_a_failure_is_read_again_in_partitions_that_are_new_too,
     a_runner_stops_at_once_when_told_so,
 );
 
@@ -147,6 +149,22 @@ async fn a_failing_world_is_no_poison_and_shows_in_the_status<R: Read>() {
     assert_eq!(drain(&mut runner).await, Tally { applied: 1, ..Tally::default() });
     assert_eq!(status.snapshot(clock.now()).stuck_since, None);
     assert_eq!(status.snapshot(clock.now()).fault, None);
+}
+
+async fn what_was_read_ahead_of_a_failure_is_read_again_in_partitions_that_are_new_too<R: Read>() {
+    let db = R::fresh().await;
+    let (log, ledger_of) = (MemoryLog::default(), Ledger::new());
+    let other = (0..).map(|n| format!("b{n}")).find(|id| partition_of(id, PARTITIONS) != partition_of("a", PARTITIONS));
+    let other = other.unwrap();
+    log.append_all(&[change("a", 1), change(&other, 1)]);
+    let mut runner = runner::<R>(db.store(), &ledger_of, &log, Config { batch: 1, ..config() }).await;
+    // The first batch fails while the other partition's first is being read; neither has a checkpoint.
+    ledger_of.locked.store(true, Ordering::SeqCst);
+    assert!(runner.turn().await.is_err());
+    ledger_of.locked.store(false, Ordering::SeqCst);
+    log.append(&change(&other, 2));
+    assert_eq!(drain(&mut runner).await, Tally { applied: 3, ..Tally::default() });
+    assert_eq!(db.ledger().await, [("a".to_owned(), 10, 1), (other, 30, 2)]);
 }
 
 async fn a_runner_stops_at_once_when_told_so<R: Read>() {
