@@ -12,6 +12,7 @@ use steadfast_bus::kafka::{Config, NewTopics, Producer};
 use steadfast_db::postgres::{Db, Options};
 use steadfast_outbox::trial;
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep};
 
 use super::super::folder::Folder;
 use super::super::ground::{local, make_database, steadfast, url, wait_ready};
@@ -20,6 +21,7 @@ use super::super::process::{Process, Recipe};
 use crate::services::Service as _;
 use crate::services::kafka::Kafka;
 use crate::services::postgres::Postgres;
+use crate::services::process::is_free;
 
 /// Of the relays, and of the projectors.
 pub(super) const MEMBERS: usize = 3;
@@ -34,6 +36,8 @@ const PORTS: u16 = 16;
 /// A process that is told to end has this long before it is killed.
 const TERM_LIMIT: Duration = Duration::from_secs(8);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
+const FREE_LIMIT: Duration = Duration::from_secs(10);
+const FREE_STEP: Duration = Duration::from_millis(50);
 /// A failing run keeps its logs: who read which partition when must stand there.
 const LOG: &str = "info,steadfast_projection=debug,librdkafka=debug";
 /// Must stay 0: events that a relay's own position has left behind.
@@ -214,7 +218,14 @@ impl World {
     /// Begins to start it.
     pub(super) fn start_broker(&mut self) {
         let (folder, kafka) = (self.folder.clone(), kafka(self.ports));
-        self.broker.spawn_blocking(move || kafka.up(&folder));
+        self.broker.spawn(async move {
+            // A process that was killed is gone before its sockets are.
+            let begun = Instant::now();
+            while ![kafka.port, kafka.port + 1].into_iter().all(is_free) && begun.elapsed() < FREE_LIMIT {
+                sleep(FREE_STEP).await;
+            }
+            spawn_blocking(move || kafka.up(&folder)).await?
+        });
     }
 
     async fn broker_started(&mut self) -> Result<()> {
