@@ -154,7 +154,8 @@ async fn a_failing_world_is_no_poison_and_shows_in_the_status<R: Read>() {
 async fn what_was_read_ahead_of_a_failure_is_read_again_in_partitions_that_are_new_too<R: Read>() {
     let db = R::fresh().await;
     let (log, ledger_of) = (MemoryLog::default(), Ledger::new());
-    let other = (0..).map(|n| format!("b{n}")).find(|id| partition_of(id, PARTITIONS) != partition_of("a", PARTITIONS));
+    let other =
+        (0..1_000).map(|n| format!("b{n}")).find(|id| partition_of(id, PARTITIONS) != partition_of("a", PARTITIONS));
     let other = other.unwrap();
     log.append_all(&[change("a", 1), change(&other, 1)]);
     let mut runner = runner::<R>(db.store(), &ledger_of, &log, Config { batch: 1, ..config() }).await;
