@@ -55,8 +55,13 @@ async fn every_statement_prepares_and_the_hot_ones_look_up_keys_without_statisti
             Conflict Arbiter Indexes: aggregate_sequence_pkey
             ->  Subquery Scan on "*SELECT*"
                   ->  Sort
-                        Sort Key: fresh.aggregate_type COLLATE "C", fresh.aggregate_id COLLATE "C"
-                        ->  Function Scan on fresh
+                        Sort Key: wanted.aggregate_type COLLATE "C", wanted.aggregate_id COLLATE "C"
+                        ->  Nested Loop Left Join
+                              Filter: (a.last IS NULL)
+                              ->  Function Scan on wanted
+                              ->  Limit
+                                    ->  Index Scan using aggregate_sequence_pkey on aggregate_sequence a
+                                          Index Cond: ((projection = $1) AND (aggregate_type = wanted.aggregate_type) AND (aggregate_id = wanted.aggregate_id))
         lock_sequences
           Nested Loop
             ->  Function Scan on wanted

@@ -22,9 +22,6 @@ use crate::parking::{ParkedEvent, Reason, SkippedEvent};
 use crate::statement::{Dialect, Statement};
 use crate::{Error, LINE};
 
-/// How often a row is looked for that another makes and takes back at the same time.
-const LOOKS: u32 = 5;
-
 /// PostgreSQL's integers have signs.
 fn signed(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
@@ -144,22 +141,10 @@ impl Store for Db {
         aggregates: &[&Aggregate],
     ) -> Result<HashMap<Aggregate, Waiting>, Error> {
         let mut found: HashMap<Aggregate, Waiting> = HashMap::with_capacity(aggregates.len());
+        let (kinds, ids) = keys(aggregates);
+        let sql = sqlx::query(include_str!("postgres/insert_sequences.sql")).bind(projection).bind(kinds).bind(ids);
+        sql.execute(&mut **tx).await?;
         lock(tx, projection, aggregates, &mut found).await?;
-        for _ in 0..LOOKS {
-            let missing: Vec<&Aggregate> = aggregates.iter().filter(|one| !found.contains_key(one)).copied().collect();
-            if missing.is_empty() {
-                break;
-            }
-            let (kinds, ids) = keys(&missing);
-            let sql = sqlx::query(include_str!("postgres/insert_sequences.sql")).bind(projection).bind(kinds).bind(ids);
-            for row in sql.fetch_all(&mut **tx).await? {
-                found.insert(Aggregate(row.try_get(0)?, row.try_get(1)?), Waiting::default());
-            }
-            let others: Vec<&Aggregate> = missing.into_iter().filter(|one| !found.contains_key(one)).collect();
-            if !others.is_empty() {
-                lock(tx, projection, &others, &mut found).await?;
-            }
-        }
         if found.len() < aggregates.len() {
             return Err(corrupt("aggregate_sequence", "a row that can be neither made nor found"));
         }
@@ -367,4 +352,36 @@ fn skipped_event(row: &PgRow) -> Result<SkippedEvent, Error> {
         detail: row.try_get(8)?,
         skipped_at: Timestamp::from_millis(row.try_get(9)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn workers_that_meet_new_aggregates_at_once_never_stand_in_each_others_way() {
+        let db = Arc::new(steadfast_testkit::postgres().await);
+        Store::migrate(&**db).await.unwrap();
+        let projection = db.register("p").await.unwrap();
+        let work = async |worker: u64| {
+            let mut random = fastrand::Rng::with_seed(worker);
+            for round in 0..40 {
+                let chosen = random.choose_multiple(0..12, 6);
+                let mut batch: Vec<_> =
+                    chosen.iter().map(|n| Aggregate("order".to_owned(), format!("{}-{n}", round / 2))).collect();
+                batch.sort();
+                let mut tx = Store::begin(&**db).await?;
+                let found = db.standings(&mut tx, projection, &batch.iter().collect::<Vec<_>>()).await?;
+                assert_eq!(found.len(), batch.len());
+                Store::commit(&**db, tx).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        let outcomes = join_all((0..8).map(work)).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    }
 }
