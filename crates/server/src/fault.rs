@@ -3,11 +3,14 @@
 #[cfg(feature = "kafka")]
 use std::error::Error;
 use std::fmt;
+use std::process::ExitCode;
 
 use http::StatusCode;
 use serde_json::Value;
 #[cfg(feature = "kafka")]
 use steadfast_core::{Classified, ErrorKind};
+
+use crate::print;
 
 /// Why a command ends without its result.
 #[derive(Debug)]
@@ -21,8 +24,13 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// The exit code.
-    pub(crate) const fn code(&self) -> u8 {
+    /// Says it on stderr; with what the process ends.
+    pub(crate) fn end(&self) -> ExitCode {
+        print::talk(&format!("steadfast: {self}"));
+        ExitCode::from(self.code())
+    }
+
+    const fn code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,

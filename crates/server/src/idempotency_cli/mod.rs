@@ -17,9 +17,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::fault::Fault;
-use crate::print;
-
 /// What `steadfast idempotency` is told.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -44,10 +41,5 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
         Command::Show(show) => look::show(&show).await,
         Command::Resolve(resolve) => resolve::run(&resolve).await,
     };
-    done.map_or_else(|fault| finish(&fault), |()| ExitCode::SUCCESS)
-}
-
-fn finish(fault: &Fault) -> ExitCode {
-    print::talk(&format!("steadfast: {fault}"));
-    ExitCode::from(fault.code())
+    done.map_or_else(|fault| fault.end(), |()| ExitCode::SUCCESS)
 }

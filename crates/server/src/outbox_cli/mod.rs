@@ -16,7 +16,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::print;
 use crate::roles::arguments;
 use crate::roles::outbox;
 
@@ -51,8 +50,5 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Archive(archive) => look::archive(&archive).await,
         Command::DeadLetter(command) => letters::run(command).await,
     };
-    Ok(done.unwrap_or_else(|fault| {
-        print::talk(&format!("steadfast: {fault}"));
-        ExitCode::from(fault.code())
-    }))
+    Ok(done.unwrap_or_else(|fault| fault.end()))
 }

@@ -19,7 +19,7 @@ use steadfast_db::{postgres, sqlite};
 use steadfast_projection::{Store, parking};
 
 use crate::fault::Fault;
-use crate::print::{self, Output};
+use crate::print::Output;
 use crate::roles::projector::{Read, read};
 use crate::roles::{database, place};
 
@@ -147,10 +147,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
         Command::Parked(Parked::Discard(give)) => on(&give.place, act::Discarded(give)).await,
         Command::Parked(Parked::SkipGap(give)) => on(&give.place, act::Skipped(give)).await,
     };
-    done.unwrap_or_else(|fault| {
-        print::talk(&format!("steadfast: {fault}"));
-        ExitCode::from(fault.code())
-    })
+    done.unwrap_or_else(|fault| fault.end())
 }
 
 /// A command, whichever database it runs in.

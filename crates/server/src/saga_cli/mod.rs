@@ -84,14 +84,14 @@ pub(crate) struct DefinitionArguments {
 /// Runs `steadfast saga`.
 pub(crate) async fn saga(arguments: SagaArguments) -> ExitCode {
     let SagaArguments { common, command } = arguments;
-    finish(run(&common, command).await)
+    run(&common, command).await.unwrap_or_else(|fault| fault.end())
 }
 
 /// Runs `steadfast definition`.
 pub(crate) async fn definition(arguments: DefinitionArguments) -> ExitCode {
     let DefinitionArguments { common, command } = arguments;
     let work = async { definition::run(&Client::new(&common)?, command, common.output).await };
-    finish(work.await)
+    work.await.unwrap_or_else(|fault| fault.end())
 }
 
 async fn run(common: &Common, command: Saga) -> Result<ExitCode, Fault> {
@@ -108,11 +108,4 @@ async fn run(common: &Common, command: Saga) -> Result<ExitCode, Fault> {
         Saga::Skip(skip) => act::skip(&client, skip, output).await,
         Saga::Resolve(resolve) => act::resolve(&client, resolve, output).await,
     }
-}
-
-fn finish(result: Result<ExitCode, Fault>) -> ExitCode {
-    result.unwrap_or_else(|fault| {
-        print::talk(&format!("steadfast: {fault}"));
-        ExitCode::from(fault.code())
-    })
 }
