@@ -78,23 +78,23 @@ fn test() -> Result<()> {
 fn ci() -> Result<()> {
     services::build_tools()?;
     cargo(["fmt", "--all", "--check"])?;
-    cargo(["clippy", "--workspace", "--all-features", "--all-targets", "--", "--deny", "warnings"])?;
+    // In the profile of the tests: what they need of build scripts, C libraries and macros is compiled here already.
+    cargo(["clippy", "--release", "--workspace", "--all-features", "--all-targets", "--", "--deny", "warnings"])?;
     let mut doc = Command::new(cargo_path());
-    doc.args(["doc", "--workspace", "--all-features", "--no-deps"]);
+    doc.args(["doc", "--release", "--workspace", "--all-features", "--no-deps"]);
     run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     deny()?;
     test()?;
-    build_processes()?;
     for campaign in ["saga", "outbox"] {
         run(whole()?.args(["torture", campaign, "--seconds", CI_SECONDS, "--seed", CI_SEED]))?;
     }
     Ok(())
 }
 
-/// What the end-to-end tests and the torture start. One build for both, so that they share their dependencies.
+/// What the end-to-end tests and the torture start: of the whole workspace with all features, as the tests are built, so that
+/// one build serves all.
 fn build_processes() -> Result<()> {
-    let packages = ["build", "--release", "--package", "steadfast-server", "--package", "xtask"];
-    run(Command::new(cargo_path()).args(packages).args(["--features", "steadfast-server/full,xtask/torture"]))
+    cargo(["build", "--release", "--workspace", "--all-features", "--bins"])
 }
 
 #[cfg(feature = "torture")]
