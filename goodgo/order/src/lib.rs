@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use axum::Router;
 use steadfast::core::Clock;
-use steadfast::db::{self, Backend, Db};
+use steadfast::db::{self, Backend};
 use steadfast::host::auth::Verifier;
 use steadfast::idempotency::Drain;
 use steadfast::locking::{Limiter, Quota};
@@ -52,7 +52,7 @@ const CLEANING_BATCH: u32 = 500;
 
 /// What the service needs.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct Config<B> {
     /// The key that it shares with the orchestrator.
     pub call_key: token::Key,
     /// Whose tokens it accepts from users.
@@ -67,8 +67,8 @@ pub struct Config {
     pub orchestrator: String,
     /// Where the keys of users' requests are remembered: in the service's database, or in Redis; [`Keys`] opens either.
     pub keys: Arc<dyn idempotency::Store>,
-    /// The database of the read model.
-    pub read_model: Db,
+    /// The database of the read model, of the same kind as the service's own.
+    pub read_model: B,
 }
 
 /// The service on a database; clones share everything.
@@ -80,14 +80,14 @@ pub(crate) struct Shared<B> {
     db: B,
     store: Arc<Store>,
     orchestrator: Orchestrator,
-    config: Config,
+    config: Config<B>,
     limiter: Arc<Limiter>,
     drain: Drain,
 }
 
 impl<B: Backend<Sql: Rows>> Service<B> {
     /// The service on these databases, which are brought to the newest version.
-    pub async fn open(db: B, config: Config) -> Result<Self, Error> {
+    pub async fn open(db: B, config: Config<B>) -> Result<Self, Error> {
         for line in [&store::LINE, &outbox::LINE, &barrier::LINE, &idempotency::LINE] {
             db::migrate(&db, line).await?;
         }

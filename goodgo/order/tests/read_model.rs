@@ -4,6 +4,7 @@ use goodgo_order::read_model;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use steadfast::core::{Event, EventId, Timestamp};
+use steadfast::db::Backend;
 
 use super::orders::{bought, create};
 use super::returns::{confirm, record};
@@ -13,12 +14,7 @@ type Row = (Vec<u8>, String, String, String, i64, String, i64);
 
 /// The events that the service has written, as a relay would deliver them.
 async fn written(shop: &Shop) -> Vec<Event> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "select event_id, aggregate_type, aggregate_id, event_type, sequence, payload, created_at from outbox order by id",
-    )
-    .fetch_all(shop.db.readers())
-    .await
-    .unwrap();
+    let rows: Vec<Row> = sqlx::query_as(super::WRITTEN).fetch_all(Backend::readers(&*shop.db)).await.unwrap();
     let event = |(id, aggregate_type, aggregate_id, event_type, sequence, payload, created_at): Row| Event {
         event_id: EventId::from_slice(&id).unwrap(),
         aggregate_type,

@@ -16,7 +16,7 @@ use steadfast::locking::Quota;
 use steadfast::outbox::{self, Hint};
 use steadfast::saga::participant::token::{self, Claims};
 
-use steadfast_testkit::{SeededClock, TestDb, database as of_sqlite};
+use steadfast_testkit::SeededClock;
 use tower::ServiceExt;
 
 use super::{Database, Db, database};
@@ -25,7 +25,7 @@ const SECRET: &[u8] = b"a secret of tests, thirty-two bytes or more";
 
 pub(crate) struct Shop {
     pub(crate) db: Database,
-    pub(crate) read_model: TestDb,
+    pub(crate) read_model: Database,
     pub(crate) service: Service<Db>,
     router: Router,
     minter: Minter,
@@ -59,7 +59,7 @@ pub(crate) async fn shop() -> Shop {
 }
 
 pub(crate) async fn shop_at(orchestrator: &str, updates: Quota, keys: Keys) -> Shop {
-    let read_model = of_sqlite().await;
+    let read_model = database().await;
     let db = database().await;
     let clock = Arc::new(SeededClock::new(Timestamp::from_millis(1_800_000_000_000)));
     let verifier =

@@ -7,13 +7,13 @@ mod orders;
 mod queries;
 mod sales;
 mod stock;
+mod tables;
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use steadfast::core::Event;
-use steadfast::db::tx::Tx;
 use steadfast::db::{BoxError, Line, Migration};
 use steadfast::projection::{Projection, Together};
 use uuid::Uuid;
@@ -21,6 +21,7 @@ use uuid::Uuid;
 pub use orders::Orders;
 pub use sales::Sales;
 pub use stock::Stock;
+pub use tables::Tables;
 
 pub(crate) use queries::{order, sales_of, stock_of};
 
@@ -32,16 +33,20 @@ pub const LINE: Line = Line {
         name: "read_model",
         sql: include_str!("../../migrations/read_model/sqlite/0001_read_model.sql"),
     }],
-    postgres: &[],
+    postgres: &[Migration {
+        version: 1,
+        name: "read_model",
+        sql: include_str!("../../migrations/read_model/postgres/0001_read_model.sql"),
+    }],
 };
 
 /// All projections under one checkpoint, in the order that they need: sales are counted from the rows of orders.
-pub fn projection() -> Arc<dyn Projection> {
+pub fn projection<DB: Tables>() -> Arc<dyn Projection<DB>> {
     Arc::new(Together::new("goodgo", members()))
 }
 
 /// The projections one by one, in the same order, for who adds others to them.
-pub fn members() -> Vec<Arc<dyn Projection>> {
+pub fn members<DB: Tables>() -> Vec<Arc<dyn Projection<DB>>> {
     vec![Arc::new(Orders), Arc::new(Sales), Arc::new(Stock)]
 }
 
@@ -65,12 +70,4 @@ fn id_of(event: &Event) -> Result<String, BoxError> {
 struct Money {
     order_id: Option<Uuid>,
     amount: i64,
-}
-
-/// Runs a statement whose rows are a JSON array; none where there are no rows.
-async fn write(tx: &mut Tx, sql: &'static str, rows: Vec<serde_json::Value>) -> Result<(), BoxError> {
-    if !rows.is_empty() {
-        sqlx::query(sql).bind(serde_json::Value::from(rows).to_string()).execute(&mut **tx).await?;
-    }
-    Ok(())
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::Transaction;
 use steadfast::core::Event;
 use steadfast::db::BoxError;
-use steadfast::db::tx::Tx;
 use steadfast::projection::{Projection, Subscription};
 use uuid::Uuid;
 
-use super::{Money, hex, id_of, read, write};
+use super::{Money, Tables, hex, id_of, read, tables};
 
 /// Keeps `order_summary` and `return_summary`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +49,7 @@ struct Rows {
 }
 
 #[async_trait]
-impl Projection for Orders {
+impl<DB: Tables> Projection<DB> for Orders {
     fn name(&self) -> &'static str {
         "orders"
     }
@@ -67,18 +67,18 @@ impl Projection for Orders {
         ])
     }
 
-    async fn apply(&self, tx: &mut Tx, events: &[Event]) -> Result<(), BoxError> {
+    async fn apply(&self, tx: &mut Transaction<'static, DB>, events: &[Event]) -> Result<(), BoxError> {
         let mut rows = Rows::default();
         for event in events {
             rows.add(event)?;
         }
-        write(tx, include_str!("sqlite/upsert_orders.sql"), rows.orders).await?;
-        write(tx, include_str!("sqlite/update_order_status.sql"), rows.order_status).await?;
-        write(tx, include_str!("sqlite/upsert_returns.sql"), rows.returns).await?;
-        write(tx, include_str!("sqlite/update_return_status.sql"), rows.return_status).await?;
+        DB::write(tx, tables::Rows::NewOrders, rows.orders).await?;
+        DB::write(tx, tables::Rows::OrderStatus, rows.order_status).await?;
+        DB::write(tx, tables::Rows::NewReturns, rows.returns).await?;
+        DB::write(tx, tables::Rows::ReturnStatus, rows.return_status).await?;
         let money =
             rows.money.into_iter().map(|(id, [paid, refunded, returned])| json!([id, paid, refunded, returned]));
-        write(tx, include_str!("sqlite/count_money.sql"), money.collect()).await
+        DB::write(tx, tables::Rows::Money, money.collect()).await
     }
 }
 

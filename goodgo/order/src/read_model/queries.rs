@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use steadfast::db::Db;
+use steadfast::db::Backend;
 use uuid::Uuid;
 
+use super::Tables;
 use crate::Error;
 
 /// An order as it is shown.
@@ -43,15 +44,11 @@ pub(crate) struct Level {
     reserved: i64,
 }
 
-type OrderRow = (String, String, i64, String, String, i64, i64, i64, i64, String);
-
 /// An order, once it has been heard of.
-pub(crate) async fn order(db: &Db, id: Uuid) -> Result<Option<Order>, Error> {
-    let row: Option<OrderRow> = sqlx::query_as(include_str!("sqlite/read_order.sql"))
-        .bind(id.as_bytes().as_slice())
-        .fetch_optional(db.readers())
-        .await?;
-    let Some((number, customer, placed_at, currency, status, total, paid, refunded, returned, lines)) = row else {
+pub(crate) async fn order<B: Backend<Sql: Tables>>(db: &B, id: Uuid) -> Result<Option<Order>, Error> {
+    let Some((number, customer, placed_at, currency, status, total, paid, refunded, returned, lines)) =
+        B::Sql::find_order(db.readers(), id).await?
+    else {
         return Ok(None);
     };
     let lines = serde_json::from_str(&lines).map_err(|_| Error::Corrupt(format!("the lines of order {id}")))?;
@@ -61,15 +58,13 @@ pub(crate) async fn order(db: &Db, id: Uuid) -> Result<Option<Order>, Error> {
 }
 
 /// The sales of a day.
-pub(crate) async fn sales_of(db: &Db, day: &str) -> Result<Vec<Sale>, Error> {
-    let rows: Vec<(String, i64, i64)> =
-        sqlx::query_as(include_str!("sqlite/read_sales.sql")).bind(day).fetch_all(db.readers()).await?;
+pub(crate) async fn sales_of<B: Backend<Sql: Tables>>(db: &B, day: &str) -> Result<Vec<Sale>, Error> {
+    let rows = B::Sql::find_sales(db.readers(), day).await?;
     Ok(rows.into_iter().map(|(product, quantity, revenue)| Sale { product, quantity, revenue }).collect())
 }
 
 /// What is there of a product.
-pub(crate) async fn stock_of(db: &Db, product: &str) -> Result<Option<Level>, Error> {
-    let row: Option<(i64, i64)> =
-        sqlx::query_as(include_str!("sqlite/read_stock.sql")).bind(product).fetch_optional(db.readers()).await?;
+pub(crate) async fn stock_of<B: Backend<Sql: Tables>>(db: &B, product: &str) -> Result<Option<Level>, Error> {
+    let row = B::Sql::find_stock(db.readers(), product).await?;
     Ok(row.map(|(on_hand, reserved)| Level { product: product.to_owned(), on_hand, reserved }))
 }

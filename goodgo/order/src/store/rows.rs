@@ -8,6 +8,7 @@ use steadfast::{locking, outbox, saga};
 use uuid::Uuid;
 
 use super::{NewOrder, NewReturn};
+use crate::read_model::Tables;
 
 /// Key, status, total, returned, version.
 type OrderRow = (i64, String, i64, i64, i64);
@@ -15,7 +16,7 @@ type OrderRow = (i64, String, i64, i64, i64);
 type ReturnRow = (String, i64, i64, Option<Uuid>, Option<i64>, Option<i64>);
 
 /// A database that the service can be kept in: [`sqlx::Sqlite`], and `sqlx::Postgres` with the feature `postgres`.
-pub trait Rows: locking::Backend + outbox::Backend + saga::barrier::Backend {
+pub trait Rows: locking::Backend + outbox::Backend + saga::barrier::Backend + Tables {
     /// The key of the new order; nothing where its id is taken.
     #[doc(hidden)]
     fn insert_order(

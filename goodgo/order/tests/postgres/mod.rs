@@ -4,6 +4,8 @@
 mod orders;
 #[path = "../place.rs"]
 mod place;
+#[path = "../read_model.rs"]
+mod read_model;
 #[path = "../returns.rs"]
 mod returns;
 #[path = "../support.rs"]
@@ -12,8 +14,9 @@ mod support;
 pub(crate) use steadfast::db::postgres::Db;
 pub(crate) use steadfast_testkit::{TestPostgres as Database, postgres as database};
 
-/// The read model is kept in SQLite here too; its own tests are of that suite.
-const _: fn(&support::Shop) -> &steadfast_testkit::TestDb = |shop| &shop.read_model;
+/// The events that were written, in their order.
+const WRITTEN: &str = "select uuid_send(event_id), aggregate_type, aggregate_id, event_type, sequence, payload::text,
+    (extract(epoch from created_at) * 1000)::bigint from outbox order by id";
 
 /// The keys lie beside the orders.
 fn keys() -> goodgo_order::Keys {
