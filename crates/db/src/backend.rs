@@ -20,9 +20,6 @@ pub trait Backend: Clone + Debug + Send + Sync + sealed::Sealed + 'static {
     /// The connections for a statement that is a transaction of its own; where they only read, it says so.
     fn readers(&self) -> &Pool<Self::Sql>;
 
-    /// What an error or a log calls it: a file, or `host:port/database`.
-    fn name(&self) -> String;
-
     /// Brings the database to the newest version of `line`; see [`migrate`](crate::migrate()).
     #[doc(hidden)]
     async fn migrate(&self, line: &Line) -> Result<(), Error>;

@@ -189,10 +189,6 @@ impl Backend for Db {
         self.pool()
     }
 
-    fn name(&self) -> String {
-        Self::name(self).to_owned()
-    }
-
     async fn migrate(&self, line: &Line) -> Result<(), Error> {
         migrate(self, line).await
     }

@@ -128,10 +128,6 @@ impl Backend for Db {
         Self::readers(self)
     }
 
-    fn name(&self) -> String {
-        self.path().display().to_string()
-    }
-
     async fn migrate(&self, line: &Line) -> Result<(), Error> {
         migrate(self, line).await
     }
@@ -153,7 +149,7 @@ async fn migrate(db: &Db, line: &Line) -> Result<(), Error> {
             .bind(line.name)
             .fetch_all(&mut *tx)
             .await?;
-    for (migration, checksum) in compare(&db.name(), line.name, line.sqlite, &done)? {
+    for (migration, checksum) in compare(&db.path().display().to_string(), line.name, line.sqlite, &done)? {
         sqlx::raw_sql(migration.sql).execute(&mut *tx).await?;
         sqlx::query("insert into steadfast_migration (line, version, name, checksum) values (?, ?, ?, ?)")
             .bind(line.name)

@@ -11,20 +11,20 @@ mod slot;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use steadfast_core::{Clock, Problem, problem};
 use steadfast_host::clock::System;
 use steadfast_host::health::Health;
-use steadfast_host::{metrics, serve, shutdown};
+use steadfast_host::serve::Limits;
 use steadfast_saga::engine::Engine;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub(crate) use config::Config;
 
 use self::slot::Slot;
 use super::arguments::{Arguments, load};
+use super::process::{Process, limits};
 use crate::api;
 
 /// Runs until a signal, or until it cannot go on.
@@ -33,52 +33,40 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(System);
     // Everything that can be wrong in the configuration is told before anything starts.
     let verifier = config.verifier(Arc::clone(&clock))?;
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let stop = CancellationToken::new();
     let made = open::Made::of(&config, Arc::clone(&clock), &stop)?;
     if arguments.check {
         crate::cli::say("the configuration is in order");
         return Ok(());
     }
-    let exporter = metrics::install()?;
-    let listener = serve::bind(&config.listen, "listen").await?;
-    let address = listener.local_addr().context("reading the address")?;
-
-    let signal = shutdown::on_signal()?;
     let (opened, engine) = watch::channel(None::<Engine>);
     let slot = Slot::default();
     let health = health(&engine);
-    let router = slot.behind(health.router().merge(exporter.router()));
-    let limits = serve::Limits {
+    let limits = Limits {
         connections: config.limits.connections,
         // A request may wait for its saga.
         request_time: Duration::from_secs(40),
-        drain_time: Duration::from_secs(2),
-        ..serve::Limits::default()
+        ..limits()
     };
-    let serving = serve::serve(listener, router, limits, stop.clone());
-    let served = tasks.spawn(serving);
-    tasks.spawn(exporter.clone().run(stop.clone()));
-    tracing::info!(%address, "the orchestrator listens");
+    let routes = |own| slot.behind(own);
+    let process = Process::listen("orchestrator", &config.listen, limits, health.clone(), stop.clone(), routes).await?;
 
     let mut ended = Ok(());
-    match signal.run_until_cancelled(made.open(&stop, &tasks)).await {
+    match process.signal.run_until_cancelled(made.open(&stop, &process.tasks)).await {
         None => {}
         Some(Err(error)) => ended = Err(error),
         Some(Ok(engine)) => {
             slot.fill(api::router(engine.clone(), verifier));
             opened.send_replace(Some(engine.clone()));
             tokio::select! {
-                () = signal.cancelled() => {}
+                () = process.signal.cancelled() => {}
                 () = engine.lost() => ended = lost(),
             }
             health.drain();
             engine.drain().await;
         }
     }
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
-    served.await.context("the listener's task")?.context("serving")?;
+    process.end().await?;
     ended
 }
 

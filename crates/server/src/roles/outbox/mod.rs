@@ -21,16 +21,16 @@ use steadfast_db::postgres::Db;
 use steadfast_host::auth::Verifier;
 use steadfast_host::clock::System;
 use steadfast_host::health::Health;
-use steadfast_host::{metrics, serve, shutdown};
+use steadfast_host::problem::with_fallbacks;
 use steadfast_outbox::{Outbox, Relay, Source};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::arguments::{Arguments, load};
 use super::database::{answers, is_missing_table};
 use super::kafka;
 use super::missing::{Absence, Missing};
+use super::process::{Process, limits};
 pub(crate) use archive::once as archive_once;
 pub(crate) use config::Config;
 pub(crate) use letters::{Act, Acted, Letter, Letters};
@@ -60,55 +60,35 @@ pub(crate) async fn relay(arguments: Arguments) -> Result<()> {
         crate::cli::say("the configuration is in order");
         return Ok(());
     }
-    let exporter = metrics::install()?;
-    let listener = serve::bind(&config.listen, "listen").await?;
-    let address = listener.local_addr().context("reading the address")?;
-
-    let signal = shutdown::on_signal()?;
-    let (stop, tasks, health) = (CancellationToken::new(), TaskTracker::new(), Health::new());
-    let mut first = JoinSet::new();
-    for need in needs {
+    let health = Health::new();
+    for need in &needs {
         need.show_in(&health);
-        first.spawn(need.first());
     }
     let letters = Letters::new(outboxes.clone(), Arc::clone(&clock));
     let api = verifier.map_or_else(Router::new, |verifier| api::router(letters, verifier));
-    let router = steadfast_host::problem::with_fallbacks(health.router().merge(exporter.router()).merge(api));
-    let limits = serve::Limits { drain_time: Duration::from_secs(2), ..serve::Limits::default() };
-    let served = tasks.spawn(serve::serve(listener, router, limits, stop.clone()));
-    tasks.spawn(exporter.clone().run(stop.clone()));
-    tasks.spawn(look_at_topics(producer.clone(), config.expected(), stop.clone()));
+    let routes = |own: Router| with_fallbacks(own.merge(api));
+    let stop = CancellationToken::new();
+    let process = Process::listen("outbox relay", &config.listen, limits(), health, stop.clone(), routes).await?;
+    process.tasks.spawn(look_at_topics(producer.clone(), config.expected(), stop.clone()));
     if let Some(plan) = &config.archive {
         for (name, outbox) in outboxes {
-            tasks.spawn(archive::run(name, outbox, plan.clone(), Arc::clone(&clock), stop.clone()));
+            process.tasks.spawn(archive::run(name, outbox, plan.clone(), Arc::clone(&clock), stop.clone()));
         }
     }
-    tasks.spawn({
-        let (signal, health, stop) = (signal.clone(), health.clone(), stop.clone());
-        async move {
-            if stop.run_until_cancelled(signal.cancelled()).await.is_some() {
-                health.drain();
-            }
-        }
-    });
-    tracing::info!(%address, "the outbox relay listens");
-
     let relay = Relay::new(sources, Arc::new(producer), clock, config.relay());
-    let ended = publish(relay, first, &signal, &stop).await;
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
-    served.await.context("the listener's task")?.context("serving")?;
+    let ended = publish(relay, needs, &process.signal, &stop).await;
+    process.end().await?;
     ended
 }
 
 /// Publishes until the signal, or until something that it needs is found to be at fault for good.
 async fn publish(
     relay: Relay,
-    mut first: JoinSet<Result<Missing>>,
+    needs: Vec<Missing>,
     signal: &CancellationToken,
     stop: &CancellationToken,
 ) -> Result<()> {
+    let mut first: JoinSet<_> = needs.into_iter().map(Missing::first).collect();
     let mut watching = JoinSet::new();
     while let Some(need) = first.join_next().await {
         let need = need.context("a task of the relay")??;

@@ -22,14 +22,14 @@ use steadfast_core::{Classified, Clock, ErrorKind};
 use steadfast_db::{postgres, sqlite};
 use steadfast_host::clock::System;
 use steadfast_host::health::Health;
-use steadfast_host::{metrics, serve, shutdown};
+use steadfast_host::problem::with_fallbacks;
 use steadfast_projection::{Declarative, Error, Projection, Runner, Status, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::arguments::{self, load};
 use super::database::{Database, answers};
+use super::process::{Process, limits};
 use crate::checkpoint;
 use crate::fault::chain;
 use crate::print;
@@ -104,37 +104,21 @@ async fn start(arguments: arguments::Arguments) -> Result<()> {
         return Ok(());
     }
     let need = super::kafka::watch(&made.kafka)?;
-    let exporter = metrics::install()?;
-    let listener = serve::bind(&config.listen, "listen").await?;
-    let address = listener.local_addr().context("reading the address")?;
-
-    let signal = shutdown::on_signal()?;
-    let (stop, tasks, health) = (CancellationToken::new(), TaskTracker::new(), Health::new());
+    let (health, stop) = (Health::new(), CancellationToken::new());
     need.show_in(&health);
-    let router = steadfast_host::problem::with_fallbacks(health.router().merge(exporter.router()));
-    let limits = serve::Limits { drain_time: Duration::from_secs(2), ..serve::Limits::default() };
-    let served = tasks.spawn(serve::serve(listener, router, limits, stop.clone()));
-    tasks.spawn(exporter.clone().run(stop.clone()));
-    let kafka_watched = tasks.spawn(need.watch(stop.clone()));
-    tasks.spawn({
-        let (signal, health, stop) = (signal.clone(), health.clone(), stop.clone());
-        async move {
-            if stop.run_until_cancelled(signal.cancelled()).await.is_some() {
-                health.drain();
-            }
-        }
-    });
-    tracing::info!(%address, "the projector listens");
-
+    let process =
+        Process::listen("projector", &config.listen, limits(), health.clone(), stop.clone(), with_fallbacks).await?;
+    let kafka_watched = process.tasks.spawn(need.watch(stop.clone()));
     let ended = match config.read()? {
-        Read::Postgres(database) => project(&made, || server(database), &health, &signal).await,
-        Read::Sqlite(path) => project(&made, || file(path, &tasks, &stop), &health, &signal).await,
+        Read::Postgres(database) => project(&made, || server(database), |_| {}, &health, &process.signal).await,
+        Read::Sqlite(path) => {
+            let keep = |db: &sqlite::Db| drop(process.tasks.spawn(checkpoint::keep(vec![db.clone()], stop.clone())));
+            project(&made, || file(path), keep, &health, &process.signal).await
+        }
     };
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
+    let served = process.end().await;
     kafka_watched.await.context("the task that asks Kafka")?.context("kafka")?;
-    served.await.context("the listener's task")?.context("serving")?;
+    served?;
     ended
 }
 
@@ -145,14 +129,18 @@ async fn server(database: &Database) -> Result<postgres::Db, steadfast_db::Error
     Ok(db)
 }
 
-async fn file(path: &Path, tasks: &TaskTracker, stop: &CancellationToken) -> Result<sqlite::Db, steadfast_db::Error> {
-    let db = sqlite::Db::open(path, sqlite::Options::default()).await?;
-    tasks.spawn(checkpoint::keep(vec![db.clone()], stop.clone()));
-    Ok(db)
+async fn file(path: &Path) -> Result<sqlite::Db, steadfast_db::Error> {
+    sqlite::Db::open(path, sqlite::Options::default()).await
 }
 
-/// Opens the read database with patience, and runs every projection until `signal`.
-async fn project<S, F>(made: &Made, open: impl Fn() -> F, health: &Health, signal: &CancellationToken) -> Result<()>
+/// Opens the read database with patience, hands it to `keep` once, and runs every projection until `signal`.
+async fn project<S, F>(
+    made: &Made,
+    open: impl Fn() -> F,
+    keep: impl FnOnce(&S),
+    health: &Health,
+    signal: &CancellationToken,
+) -> Result<()>
 where
     S: Store,
     F: Future<Output = Result<S, steadfast_db::Error>>,
@@ -167,9 +155,11 @@ where
             async move { ready }
         }
     });
-    let Some(runners) = signal.run_until_cancelled(patiently(made, open)).await else { return Ok(()) };
+    let Some(prepared) = signal.run_until_cancelled(patiently(made, open)).await else { return Ok(()) };
+    let (db, runners) = prepared?;
+    keep(&db);
     let mut running = JoinSet::new();
-    for (name, runner) in runners? {
+    for (name, runner) in runners {
         show(&name, runner.status(), health);
         running.spawn(runner.run(signal.clone()));
     }
@@ -192,10 +182,11 @@ fn show(name: &str, status: Status, health: &Health) {
     });
 }
 
-type Runners<S> = Vec<(String, Runner<S>)>;
+/// The read database, and a runner for each projection.
+type Prepared<S> = (S, Vec<(String, Runner<S>)>);
 
 /// Opens until it succeeds or a fault is one that does not pass.
-async fn patiently<S, F>(made: &Made, open: impl Fn() -> F) -> Result<Runners<S>>
+async fn patiently<S, F>(made: &Made, open: impl Fn() -> F) -> Result<Prepared<S>>
 where
     S: Store,
     F: Future<Output = Result<S, steadfast_db::Error>>,
@@ -204,7 +195,7 @@ where
     let mut attempt = 1;
     loop {
         let passing = match prepare(made, open().await).await? {
-            Ok(runners) => return Ok(runners),
+            Ok(prepared) => return Ok(prepared),
             Err(passing) => passing,
         };
         let cause = chain(&passing);
@@ -215,7 +206,7 @@ where
 }
 
 /// One attempt: the inner error is one that passes.
-async fn prepare<S>(made: &Made, opened: Result<S, steadfast_db::Error>) -> Result<Result<Runners<S>, Error>>
+async fn prepare<S>(made: &Made, opened: Result<S, steadfast_db::Error>) -> Result<Result<Prepared<S>, Error>>
 where
     S: Store,
     Declarative<S::Sql>: Projection<S::Sql>,
@@ -243,7 +234,7 @@ where
             Err(error) => return sort(error),
         }
     }
-    Ok(Ok(runners))
+    Ok(Ok((db, runners)))
 }
 
 /// Prepares every statement and says what is wrong, a line for each fault.
