@@ -366,6 +366,34 @@ async fn marks_are_hot_and_go_by_the_index_of_one_partition() {
     assert!(plan.contains("never executed"), "other partitions are pruned while it runs: {plan}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_reads_no_partition_of_days_to_come() {
+    let db = fresh().await;
+    let today = "select ((now() at time zone 'UTC')::date - date '2000-01-01')::bigint";
+    let today = i32::try_from(number(&db, today).await).expect("it succeeds");
+    let mut connection = db.connect().await.expect("it succeeds");
+    let plan = "set plan_cache_mode = force_generic_plan";
+    for setting in [plan, include_str!("../src/store/postgres/set_plans.sql")] {
+        sqlx::query(setting).execute(&mut connection).await.expect("it succeeds");
+    }
+    let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+        "explain (analyze, costs off, timing off, summary off) {}",
+        include_str!("../src/store/postgres/read_rows.sql")
+    )))
+    .bind(vec![1_i16])
+    .bind(vec![0_i64])
+    .bind(i64::MAX)
+    .bind(today - 1)
+    .bind(today + 1)
+    .bind(500_i64)
+    .bind(2_000_i64)
+    .fetch_all(&mut connection)
+    .await
+    .expect("it succeeds");
+    let scans = plan.iter().filter(|line| line.contains("using outbox_2")).count();
+    assert_eq!(scans, 2, "today's and tomorrow's: {}", plan.join("\n"));
+}
+
 /// Yesterday's events, published: what an archive finds.
 async fn age(db: &TestPostgres) {
     let make = "do $$ begin execute format('create table outbox_%s partition of outbox for values from (%L) to (%L)',

@@ -10,6 +10,7 @@ from (
         select o.created_at
         from outbox o
         where o.bucket = b and o.id > greatest(l.mark, l.read_to - 20000) and o.day >= l.mark_day - 1
+          and o.day <= (now() at time zone 'UTC')::date + 1
           and o.published_at is null
         order by o.id
         limit $1

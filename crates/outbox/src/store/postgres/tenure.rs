@@ -103,6 +103,7 @@ impl Lane {
             .bind(&look.after)
             .bind(look.upto)
             .bind(look.day)
+            .bind(look.last_day)
             .bind(i64::try_from(batch).unwrap_or(i64::MAX))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch(on);

@@ -50,6 +50,8 @@ pub(super) struct Look {
     pub(super) upto: i64,
     /// No row that matters is of an earlier day.
     pub(super) day: i32,
+    /// Nor of a later one: partitions of days to come are not looked at.
+    pub(super) last_day: i32,
     /// What had been proven before the read began.
     closed: i64,
     again: bool,
@@ -68,6 +70,8 @@ pub(super) struct Tide {
     asked_at: Option<Duration>,
     // From the first of these ids on nothing is of an earlier day than the second says.
     days: VecDeque<(i64, i32)>,
+    // The newest day that the database's clock has shown.
+    today: i32,
     // Where the reading on begins, so that each bucket has its turn.
     turn: usize,
     again_at: Duration,
@@ -87,6 +91,7 @@ impl Tide {
             closing: None,
             asked_at: None,
             days: VecDeque::from([(i64::MIN, day)]),
+            today: day,
             turn: 0,
             again_at: Duration::ZERO,
             far: mark,
@@ -148,6 +153,7 @@ impl Tide {
             self.closed = self.closed.max(id);
             self.closing = None;
         }
+        self.today = self.today.max(frontier.today);
         // Whatever is drawn from now on is of this day or later, but for a writer that waited for a lock: hence the day
         // that readers allow.
         if self.days.back().is_some_and(|(_, day)| *day < frontier.today) {
@@ -185,7 +191,8 @@ impl Tide {
     fn look_from(&self, upto: i64, again: bool, from: impl Fn(i64, i64) -> i64) -> Look {
         let amount = self.done.len();
         let order = (0..amount).map(|n| (self.turn + n) % amount);
-        let mut look = Look { buckets: vec![], after: vec![], upto, day: 0, closed: self.closed, again };
+        let mut look =
+            Look { buckets: vec![], after: vec![], upto, day: 0, last_day: self.today + 1, closed: self.closed, again };
         for at in order {
             look.buckets.push(self.first + i16::try_from(at).unwrap_or(0));
             look.after.push(from(self.positions[at], self.done[at]));

@@ -116,6 +116,11 @@ fn days_follow_the_mark() {
     assert_eq!(tide.day_above(10), 100);
     tide.on_frontier(Frontier { id: 20, proof: None, oldest: 0, today: 101 });
     assert_eq!((tide.day_above(10), tide.day_above(20), tide.day_above(30)), (100, 101, 101));
+    let look = tide.look(Duration::ZERO);
+    assert_eq!((look.day, look.last_day), (99, 102));
+    // A clock that is set back hides nothing that was written before.
+    tide.on_frontier(Frontier { id: 30, proof: None, oldest: 0, today: 90 });
+    assert_eq!(tide.look(Duration::ZERO).last_day, 102);
 }
 
 #[test]
