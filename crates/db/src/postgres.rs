@@ -20,6 +20,9 @@ use crate::migrate::{Line, Recorded, compare};
 /// The oldest server that is accepted: `server_version_num` of PostgreSQL 14.
 const OLDEST: i32 = 140_000;
 
+/// How long a server may take to say that it is there.
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// How a database is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -127,6 +130,18 @@ impl Db {
             return Err(Error::ReadOnly { database: self.0.name.clone() });
         }
         Ok(())
+    }
+
+    /// As [`check`](Self::check), for who has to say soon what is wrong: where the server cannot be reached it tells why, and
+    /// not that no connection of the pool became free.
+    pub async fn answers(&self) -> Result<(), Error> {
+        match tokio::time::timeout(ANSWER, self.check()).await {
+            Ok(answered) => answered,
+            Err(_) => match tokio::time::timeout(ANSWER, self.connect()).await {
+                Ok(Err(cause)) => Err(cause),
+                _ => Err(Error::Connect { database: self.0.name.clone(), source: sqlx::Error::PoolTimedOut }),
+            },
+        }
     }
 
     /// Begins a transaction under READ COMMITTED. Dropped without a commit, it is rolled back.

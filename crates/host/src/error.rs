@@ -62,6 +62,18 @@ pub enum Error {
     /// Another part of the process has installed its own.
     #[error("{0} is already installed in this process by something else")]
     Installed(&'static str),
+    /// What a service needs is at fault for good.
+    #[error("the {name} service cannot work")]
+    Open {
+        /// The service.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A task of the process panicked.
+    #[error("{0} has broken off: please report this bug")]
+    Broken(&'static str),
     /// A key for tokens is not usable.
     #[error("auth.keys: the key {kid:?} is not usable: {fault}")]
     Key {
@@ -79,7 +91,8 @@ impl Classified for Error {
             Self::Bind { .. } | Self::Read { .. } | Self::Config(_) | Self::Filter { .. } | Self::Key { .. } => {
                 ErrorKind::Invalid
             }
-            Self::Installed(_) => ErrorKind::Bug,
+            Self::Open { .. } => ErrorKind::Refused,
+            Self::Installed(_) | Self::Broken(_) => ErrorKind::Bug,
         }
     }
 }

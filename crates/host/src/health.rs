@@ -16,10 +16,14 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::json::Json;
+use crate::patience::chain;
 use crate::problem::Reply;
 
 /// A report is given again for this long, so that whoever asks often does not make the checks run often.
 const FRESH: Duration = Duration::from_millis(500);
+
+/// How long what a process needs may take to say that it is there.
+const NEEDED: Duration = Duration::from_secs(3);
 
 type Probe = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync;
 
@@ -70,6 +74,32 @@ impl Health {
     {
         let check = Check { name: name.into(), limit, probe: Box::new(move || Box::pin(probe())) };
         self.0.checks.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(check));
+    }
+
+    /// Adds something that the process needs and that `ask` asks whether it is there. The reason goes to the log, when it
+    /// changes; shown is only that it is away.
+    pub fn needs<F, E>(&self, name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error,
+    {
+        let told = Arc::new(std::sync::Mutex::new(None::<String>));
+        self.check(name, NEEDED, move || {
+            let (asked, told) = (ask(), Arc::clone(&told));
+            async move {
+                let cause = asked.await.err().map(|error| chain(&error));
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                match (&cause, &*told) {
+                    (None, Some(_)) => tracing::warn!(name, "it can be worked with again"),
+                    (Some(cause), told) if told.as_ref() != Some(cause) => {
+                        tracing::warn!(name, cause, "it cannot be worked with");
+                    }
+                    _ => {}
+                }
+                told.clone_from(&cause);
+                cause.map_or(Ok(()), |_| Err("it cannot be worked with: the log says why".to_owned()))
+            }
+        });
     }
 
     /// From now on not ready: the process is ending.
@@ -156,6 +186,22 @@ mod tests {
         let missing = health.missing().await;
         let told: Vec<_> = missing.iter().map(|it| (it.check.as_str(), it.why.as_str())).collect();
         assert_eq!(told, [("bus", "no broker answers"), ("cache", "no answer within 50ms")]);
+    }
+
+    #[tokio::test]
+    async fn why_something_is_away_is_not_shown_to_everybody() {
+        let (health, away) = (Health::new(), Arc::new(AtomicBool::new(true)));
+        let asked = Arc::clone(&away);
+        health.needs("database", move || {
+            let away = asked.load(Ordering::Acquire);
+            async move { if away { Err(std::io::Error::other("no route to 10.0.0.7")) } else { Ok(()) } }
+        });
+        let now = Instant::now();
+        let missing = health.missing_at(now).await;
+        assert_eq!((missing.len(), missing[0].check.as_str()), (1, "database"));
+        assert!(!missing[0].why.contains("10.0.0.7"), "{missing:?}");
+        away.store(false, Ordering::Release);
+        assert_eq!(health.missing_at(now + FRESH).await, []);
     }
 
     #[tokio::test]

@@ -27,13 +27,18 @@ mod error;
 
 pub mod auth;
 pub mod clock;
+#[cfg(feature = "command")]
+pub mod command;
 pub mod config;
 pub mod health;
 pub mod json;
 pub mod metrics;
+pub mod patience;
 pub mod problem;
+pub mod process;
 pub mod serve;
 pub mod shutdown;
+pub mod slot;
 pub mod telemetry;
 pub mod trace;
 

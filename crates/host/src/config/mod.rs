@@ -24,13 +24,17 @@
 //! The known keys are the fields of the type that is loaded: there is no second list of them. They are seen in structs;
 //! under `#[serde(flatten)]`, `tag` and `untagged` serde does not show them, so avoid these in a configuration.
 
+mod database;
 mod de;
 pub mod duration;
 mod fault;
+mod kafka;
 mod secret;
 mod source;
 mod tree;
 
+pub use database::Database;
 pub use fault::Fault;
+pub use kafka::Kafka;
 pub use secret::Secret;
 pub use source::{Loaded, Setting, Source};

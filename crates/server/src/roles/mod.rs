@@ -17,6 +17,5 @@ pub(crate) mod orchestrator;
 pub(crate) mod outbox;
 #[cfg(feature = "postgres")]
 pub(crate) mod place;
-mod process;
 #[cfg(feature = "kafka")]
 pub(crate) mod projector;

@@ -53,6 +53,7 @@ pub(crate) struct Config {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(not(feature = "etcd"), expect(dead_code, reason = "only refused in such a build"))]
 pub(crate) struct Etcd {
     pub(crate) endpoints: Vec<String>,
     #[serde(default = "prefix")]

@@ -6,7 +6,6 @@
 
 mod config;
 mod open;
-mod slot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +14,16 @@ use anyhow::{Result, bail};
 use steadfast_core::{Clock, Problem, problem};
 use steadfast_host::clock::System;
 use steadfast_host::health::Health;
+use steadfast_host::process::{Process, limits};
 use steadfast_host::serve::Limits;
+use steadfast_host::slot::Slot;
 use steadfast_saga::engine::Engine;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use config::Config;
 
-use self::slot::Slot;
 use super::arguments::{Arguments, load};
-use super::process::{Process, limits};
 use crate::api;
 
 /// Runs until a signal, or until it cannot go on.
@@ -48,7 +47,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         request_time: Duration::from_secs(40),
         ..limits()
     };
-    let routes = |own| slot.behind(own);
+    let routes = |own| slot.behind(own, not_yet());
     let process = Process::listen("orchestrator", &config.listen, limits, health.clone(), stop.clone(), routes).await?;
 
     let mut ended = Ok(());

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use steadfast_core::retry::Backoff;
+use steadfast_core::Clock;
 use steadfast_core::sealing::Keyring;
-use steadfast_core::{Classified, Clock, ErrorKind};
 use steadfast_db::{DataFolder, Db, sqlite};
+use steadfast_host::patience::patiently;
 use steadfast_saga::engine::{self, AsAtStart, Election, Engine, Ports};
 use steadfast_saga::journal::{self, Journal};
 use steadfast_saga::participant::client::Participants;
@@ -19,9 +18,6 @@ use super::Config;
 use crate::checkpoint;
 #[cfg(feature = "postgres")]
 use crate::roles::database::Database;
-
-/// The pauses between attempts to open.
-const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(3) };
 
 /// Everything that an engine needs, checked as far as it can be without a database.
 pub(super) struct Made {
@@ -54,26 +50,10 @@ impl Made {
 
     /// Opens the journal and takes up what is unsettled; tries again while the fault is one that passes.
     pub(super) async fn open(self, stop: &CancellationToken, tasks: &TaskTracker) -> Result<Engine> {
-        let mut attempt = 1;
-        loop {
-            let error = match self.attempt().await {
-                Ok((engine, files)) => {
-                    tasks.spawn(checkpoint::keep(files, stop.clone()));
-                    return Ok(engine);
-                }
-                Err(error) => error,
-            };
-            if error.kind() != ErrorKind::Transient {
-                return Err(error).context("opening the journal");
-            }
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                attempt,
-                "the journal cannot be opened: trying again"
-            );
-            tokio::time::sleep(BACKOFF.pause(attempt, fastrand::u64(..))).await;
-            attempt = attempt.saturating_add(1);
-        }
+        let opened = patiently("the journal cannot be opened", async || self.attempt().await).await;
+        let (engine, files) = opened.context("opening the journal")?;
+        tasks.spawn(checkpoint::keep(files, stop.clone()));
+        Ok(engine)
     }
 
     /// The engine, and the SQLite databases that it stands on.

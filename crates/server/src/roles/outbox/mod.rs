@@ -22,15 +22,15 @@ use steadfast_host::auth::Verifier;
 use steadfast_host::clock::System;
 use steadfast_host::health::Health;
 use steadfast_host::problem::with_fallbacks;
+use steadfast_host::process::{Process, limits};
 use steadfast_outbox::{Outbox, Relay, Source};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::{Arguments, load};
-use super::database::{answers, is_missing_table};
+use super::database::is_missing_table;
 use super::kafka;
 use super::missing::{Absence, Missing};
-use super::process::{Process, limits};
 pub(crate) use archive::once as archive_once;
 pub(crate) use config::Config;
 pub(crate) use letters::{Act, Acted, Letter, Letters};
@@ -106,7 +106,7 @@ fn watch(name: &str, probe: Db) -> Missing {
     Missing::watched(format!("database {name}"), move || {
         let probe = probe.clone();
         async move {
-            answers(&probe).await.map_err(|error| Absence::of("it cannot be worked with: the log says why", &error))?;
+            probe.answers().await.map_err(|error| Absence::of("it cannot be worked with: the log says why", &error))?;
             Outbox::from(probe).status().await.map(drop).map_err(|error| match &error {
                 steadfast_outbox::Error::Store(of) if is_missing_table(of) => {
                     Absence::lasting("it has no outbox: run `steadfast migrate outbox`")

@@ -23,13 +23,13 @@ use steadfast_db::{postgres, sqlite};
 use steadfast_host::clock::System;
 use steadfast_host::health::Health;
 use steadfast_host::problem::with_fallbacks;
+use steadfast_host::process::{Process, limits};
 use steadfast_projection::{Declarative, Error, Projection, Runner, Status, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::{self, load};
-use super::database::{Database, answers};
-use super::process::{Process, limits};
+use super::database::Database;
 use crate::checkpoint;
 use crate::fault::chain;
 use crate::print;
@@ -125,7 +125,7 @@ async fn start(arguments: arguments::Arguments) -> Result<()> {
 async fn server(database: &Database) -> Result<postgres::Db, steadfast_db::Error> {
     // Anew for each attempt: a connection stays with the server that it reached, whatever has become of it.
     let db = database.handle("projector")?;
-    answers(&db).await?;
+    db.answers().await?;
     Ok(db)
 }
 
