@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use steadfast_bus::kafka::{Config, Member, NewTopics, Producer, Weakness};
+use steadfast_bus::kafka::{self, Config, Member, NewTopics, Producer, Weakness};
 use steadfast_bus::{
     Change, Consumer, Delivered, Error, Partition, Producer as _, Record, Start, Topics, conformance, partition_of,
 };
@@ -265,6 +265,18 @@ async fn a_topic_that_is_made_later_is_found() {
     let producer = Producer::open(config).unwrap();
     assert!(producer.produce(vec![record(&topic, "k", "1")]).await[0].is_ok());
     assert_eq!(take(&mut member, 1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_ends_are_told_of_partitions_that_hold_records() {
+    let (topic, missing) = (unique("ends"), unique("never-made"));
+    let producer = Producer::open(config(server())).unwrap();
+    let records: Vec<Record> = (0..7).map(|n| record(&topic, "one key", &n.to_string())).collect();
+    for answer in producer.produce(records).await {
+        answer.unwrap();
+    }
+    let ends = kafka::ends(&config(server()), &[topic.clone(), missing]).await.unwrap();
+    assert_eq!(ends, [(Partition::of_topic(topic, partition_of("one key", 4)), 7)]);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@
 mod config;
 mod consumer;
 mod context;
+mod ends;
 mod fault;
 mod producer;
 mod reach;
@@ -27,6 +28,7 @@ mod topics;
 
 pub use config::{Config, NewTopics};
 pub use consumer::Member;
+pub use ends::ends;
 pub use producer::Producer;
 pub use reach::Reach;
 pub use topics::Weakness;

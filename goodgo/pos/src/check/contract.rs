@@ -13,6 +13,37 @@ pub(super) const RESTOCK: &str = "restock";
 const OF_PLACE_ORDER: [&str; 5] = ["create_order", PROCESS_PAYMENT, RESERVE_INVENTORY, COMMIT_STOCK, "confirm_order"];
 const OF_RETURN_ORDER: [&str; 4] = ["create_return", REFUND_PAYMENT, RESTOCK, "confirm_return"];
 
+/// Every event of the platform is published on the topic that is named by its type.
+const TOPICS: [&str; 22] = [
+    "account.adjusted.v1",
+    "order.cancelled.v1",
+    "order.confirmed.v1",
+    "order.created.v1",
+    "order.return_claimed.v1",
+    "order.return_released.v1",
+    "payment.captured.v1",
+    "payment.refunded.v1",
+    "product.changed.v1",
+    "product.listed.v1",
+    "return.cancelled.v1",
+    "return.confirmed.v1",
+    "return.recorded.v1",
+    "saga.compensated.v1",
+    "saga.completed.v1",
+    "saga.failed.v1",
+    "stock.adjusted.v1",
+    "stock.committed.v1",
+    "stock.opened.v1",
+    "stock.released.v1",
+    "stock.reserved.v1",
+    "stock.returned.v1",
+];
+
+/// The topics of the platform's events. One that is missing here shows: its events are then committed and not in the log.
+pub fn topics() -> Vec<String> {
+    TOPICS.map(str::to_owned).to_vec()
+}
+
 /// The name of a step.
 pub(super) fn step(definition: &str, index: usize) -> String {
     let steps: &[&str] = match definition {

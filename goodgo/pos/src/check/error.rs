@@ -15,6 +15,9 @@ pub enum Error {
         #[source]
         source: steadfast::db::Error,
     },
+    /// The event log cannot be read.
+    #[error(transparent)]
+    Log(#[from] steadfast::bus::Error),
     /// A row is not what it can be.
     #[error("the {database} database holds a row that it cannot hold: {fault}")]
     Corrupt {
@@ -29,6 +32,7 @@ impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { source, .. } => source.kind(),
+            Self::Log(source) => source.kind(),
             Self::Corrupt { .. } => ErrorKind::Corrupt,
         }
     }

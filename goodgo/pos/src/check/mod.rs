@@ -10,8 +10,9 @@
 //! | `read_model` | `read_model.rs` | the read model is what a fold of the write side gives |
 //! | `promises` | | the tills saw no promise broken |
 //!
-//! Each comparison is a pure function of rows; `read.rs` fetches them. It is meant for platforms at rest
-//! ([`under_way`]): nobody writes while it reads.
+//! Each comparison is a pure function of rows; `read.rs` fetches them, from SQLite or from PostgreSQL, and `log.rs` the
+//! events, from the embedded log or from Kafka. It is meant for platforms at rest ([`under_way`]): nobody writes while it
+//! reads. It compares all that there is: the platform must have served nobody but the run.
 
 mod consistency;
 mod contract;
@@ -19,12 +20,14 @@ mod error;
 mod events;
 mod facts;
 mod journal;
+mod log;
 mod money;
 mod read;
 mod read_model;
 mod rest;
 mod settled;
 mod stock;
+mod stores;
 #[cfg(test)]
 mod testing;
 
@@ -32,31 +35,17 @@ use std::fmt;
 
 use serde::Serialize;
 use steadfast::core::{StepKey, Timestamp};
-use steadfast::db::Db;
+
+use stores::{count, statement};
 
 use crate::invoice::Plan;
 use crate::replay::Outcome;
 
 pub use consistency::Consistency;
+pub use contract::topics;
 pub use error::Error;
 pub use rest::{UnderWay, under_way};
-
-/// The databases of a platform.
-#[derive(Clone, Copy, Debug)]
-pub struct Stores<'a> {
-    /// The order service's.
-    pub order: &'a Db,
-    /// The payment service's.
-    pub payment: &'a Db,
-    /// The inventory service's.
-    pub inventory: &'a Db,
-    /// The orchestrator's, with its journal and its outbox.
-    pub orchestrator: &'a Db,
-    /// The event log's.
-    pub log: &'a Db,
-    /// The read model's.
-    pub read_model: &'a Db,
-}
+pub use stores::{EventLog, Store, Stores};
 
 /// What the databases are compared with.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +105,33 @@ pub struct Ends {
     pub pending: u64,
 }
 
+/// What a platform has served already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Sagas of the orchestrator.
+    pub sagas: u64,
+    /// Orders of the order service.
+    pub orders: u64,
+    /// Products of the inventory service.
+    pub products: u64,
+    /// Orders of the read model.
+    pub summaries: u64,
+}
+
+impl Served {
+    /// Whether it has served nobody.
+    pub const fn is_nothing(self) -> bool {
+        self.sagas == 0 && self.orders == 0 && self.products == 0 && self.summaries == 0
+    }
+}
+
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sagas, orders, products, summaries } = self;
+        write!(f, "{sagas} sagas, {orders} orders, {products} products, {summaries} orders in the read model")
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
@@ -147,31 +163,39 @@ impl Checked {
     }
 }
 
+/// Whether a platform has served somebody already: its sagas, orders, products and read orders, where there are any.
+///
+/// # Errors
+/// A database that cannot be read.
+pub async fn served(stores: &Stores) -> Result<Served, Error> {
+    Ok(Served {
+        sagas: count(&stores.orchestrator, "orchestrator's", statement!("count_sagas")).await?,
+        orders: count(&stores.order, "order", statement!("count_orders")).await?,
+        products: count(&stores.inventory, "inventory", statement!("count_products")).await?,
+        summaries: count(&stores.read_model, "read model's", statement!("count_summaries")).await?,
+    })
+}
+
 /// Reads and compares everything.
 ///
 /// # Errors
 /// A database that cannot be read, or holds what it cannot hold.
-pub async fn check(stores: &Stores<'_>, run: &Run<'_>) -> Result<Checked, Error> {
+pub async fn check(stores: &Stores, run: &Run<'_>) -> Result<Checked, Error> {
     let facts = read::facts(stores).await?;
     let injected = run.refused.iter().cloned().collect();
     let (mut violations, parked) = settled::check(&facts, run.outcome, &injected, run.faults_ended);
     violations.extend(money::check(&facts, run.plan, &run.outcome.applied));
     violations.extend(stock::check(&facts, run.plan, &run.outcome.applied));
-    violations.extend(read_model::check(&facts, &read::read_model(stores.read_model).await?));
+    violations.extend(read_model::check(&facts, &read::read_model(&stores.read_model).await?));
     let promises = run.outcome.broken.iter();
     violations.extend(promises.map(|detail| Violation { invariant: "promises", detail: detail.clone() }));
-    let log = events::Log::new(read::log(stores.log).await?);
+    let log = events::Log::new(log::events(&stores.log).await?);
     let mut known = events::Known::default();
-    for (name, db) in [
-        ("order", stores.order),
-        ("payment", stores.payment),
-        ("inventory", stores.inventory),
-        ("orchestrator", stores.orchestrator),
-    ] {
-        violations.extend(events::check(name, &read::outbox(db).await?, &log, &mut known));
+    for (name, store) in stores.outboxes() {
+        violations.extend(events::check(name, &read::outbox(store).await?, &log, &mut known));
     }
     violations.extend(events::strays(&log, &known));
-    let visible = read::visible(stores.read_model).await?;
+    let visible = read::visible(&stores.read_model).await?;
     Ok(Checked {
         ends: settled::ends(&facts.sagas, run.outcome),
         returns_completed: settled::completed_returns(&facts.sagas),

@@ -2,57 +2,35 @@
 
 use std::collections::HashMap;
 
-use futures_util::TryStreamExt;
-use serde::Deserialize;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row, Sqlite};
-use steadfast::bus::headers;
-use steadfast::core::{EventId, SagaId, Timestamp};
-use steadfast::db::Db;
+use steadfast::core::{SagaId, Timestamp};
 use uuid::Uuid;
 
 use super::events::{EventRow, Outbox};
 use super::facts::{Facts, LedgerRow, LineRow, OrderRow, ReturnRow, Saga, StockRow};
 use super::read_model::{DayRow, LevelRow, ReadModel, SummaryRow};
-use super::{Error, Stores, journal};
-
-/// All rows of a query.
-pub(super) async fn rows<T>(db: &Db, database: &'static str, sql: &'static str) -> Result<Vec<T>, Error>
-where
-    T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
-{
-    sqlx::query_as::<Sqlite, T>(sql)
-        .fetch_all(db.readers())
-        .await
-        .map_err(|source| Error::Read { database, source: source.into() })
-}
-
-/// The one number of a query.
-pub(super) async fn count(db: &Db, database: &'static str, sql: &'static str) -> Result<u64, Error> {
-    let found: Vec<(i64,)> = rows(db, database, sql).await?;
-    Ok(found.first().map_or(0, |(count,)| u64::try_from(*count).unwrap_or(0)))
-}
+use super::stores::{Statement, Store, Stores, count, rows, statement};
+use super::{Error, journal};
 
 fn uuid(database: &'static str, what: &str, bytes: &[u8]) -> Result<Uuid, Error> {
     Uuid::from_slice(bytes).map_err(|_| Error::Corrupt { database, fault: format!("an id of {what} without 16 bytes") })
 }
 
-pub(super) async fn facts(stores: &Stores<'_>) -> Result<Facts, Error> {
+pub(super) async fn facts(stores: &Stores) -> Result<Facts, Error> {
     Ok(Facts {
-        sagas: sagas(stores.orchestrator).await?,
-        orders: orders(stores.order).await?,
-        returns: returns(stores.order).await?,
-        ledger: ledger(stores.payment).await?,
-        stock: stock(stores.inventory).await?,
+        sagas: sagas(&stores.orchestrator).await?,
+        orders: orders(&stores.order).await?,
+        returns: returns(&stores.order).await?,
+        ledger: ledger(&stores.payment).await?,
+        stock: stock(&stores.inventory).await?,
     })
 }
 
 /// Id, definition, status, start, end, business key, order id, return id, journal.
 type SagaColumns = (Vec<u8>, String, String, i64, Option<i64>, Option<String>, String, String, Option<String>);
 
-async fn sagas(db: &Db) -> Result<Vec<Saga>, Error> {
+async fn sagas(db: &Store) -> Result<Vec<Saga>, Error> {
     const DATABASE: &str = "orchestrator's";
-    let columns: Vec<SagaColumns> = rows(db, DATABASE, include_str!("sqlite/read_sagas.sql")).await?;
+    let columns: Vec<SagaColumns> = rows(db, DATABASE, statement!("read_sagas")).await?;
     let saga = |(id, definition, status, started, ended, number, order, back, commits): SagaColumns| {
         let id = SagaId::from(uuid(DATABASE, "a saga", &id)?);
         let corrupt = |fault: String| Error::Corrupt { database: DATABASE, fault: format!("saga {id}: {fault}") };
@@ -80,7 +58,7 @@ async fn sagas(db: &Db) -> Result<Vec<Saga>, Error> {
 }
 
 /// The lines of each order or return, by its key.
-async fn lines(db: &Db, sql: &'static str) -> Result<HashMap<i64, Vec<LineRow>>, Error> {
+async fn lines(db: &Store, sql: Statement) -> Result<HashMap<i64, Vec<LineRow>>, Error> {
     let mut lines: HashMap<i64, Vec<LineRow>> = HashMap::new();
     for (key, product, quantity, unit_price) in rows::<(i64, String, i64, i64)>(db, "order", sql).await? {
         lines.entry(key).or_default().push(LineRow { product, quantity, unit_price });
@@ -88,10 +66,10 @@ async fn lines(db: &Db, sql: &'static str) -> Result<HashMap<i64, Vec<LineRow>>,
     Ok(lines)
 }
 
-async fn orders(db: &Db) -> Result<Vec<OrderRow>, Error> {
+async fn orders(db: &Store) -> Result<Vec<OrderRow>, Error> {
     type Columns = (i64, Vec<u8>, String, String, i64, i64, String);
-    let columns: Vec<Columns> = rows(db, "order", include_str!("sqlite/read_orders.sql")).await?;
-    let mut lines = lines(db, include_str!("sqlite/read_order_lines.sql")).await?;
+    let columns: Vec<Columns> = rows(db, "order", statement!("read_orders")).await?;
+    let mut lines = lines(db, statement!("read_order_lines")).await?;
     let order = |(key, id, number, customer, placed_at, total, status): Columns| {
         let id = uuid("order", "an order", &id)?;
         let lines = lines.remove(&key).unwrap_or_default();
@@ -100,10 +78,10 @@ async fn orders(db: &Db) -> Result<Vec<OrderRow>, Error> {
     columns.into_iter().map(order).collect()
 }
 
-async fn returns(db: &Db) -> Result<Vec<ReturnRow>, Error> {
+async fn returns(db: &Store) -> Result<Vec<ReturnRow>, Error> {
     type Columns = (i64, Vec<u8>, String, Option<Vec<u8>>, i64, i64, String);
-    let columns: Vec<Columns> = rows(db, "order", include_str!("sqlite/read_returns.sql")).await?;
-    let mut lines = lines(db, include_str!("sqlite/read_return_lines.sql")).await?;
+    let columns: Vec<Columns> = rows(db, "order", statement!("read_returns")).await?;
+    let mut lines = lines(db, statement!("read_return_lines")).await?;
     let back = |(key, id, number, order, placed_at, amount, status): Columns| {
         let id = uuid("order", "a return", &id)?;
         let order = order.map(|order| uuid("order", "an order", &order)).transpose()?;
@@ -113,9 +91,9 @@ async fn returns(db: &Db) -> Result<Vec<ReturnRow>, Error> {
     columns.into_iter().map(back).collect()
 }
 
-async fn ledger(db: &Db) -> Result<Vec<LedgerRow>, Error> {
+async fn ledger(db: &Store) -> Result<Vec<LedgerRow>, Error> {
     type Columns = (String, String, Option<Vec<u8>>, i64);
-    let columns: Vec<Columns> = rows(db, "payment", include_str!("sqlite/read_ledger.sql")).await?;
+    let columns: Vec<Columns> = rows(db, "payment", statement!("read_ledger")).await?;
     let entry = |(customer, kind, order, amount): Columns| {
         let order = order.map(|order| uuid("payment", "an order", &order)).transpose()?;
         Ok(LedgerRow { customer, kind, order, amount })
@@ -123,64 +101,39 @@ async fn ledger(db: &Db) -> Result<Vec<LedgerRow>, Error> {
     columns.into_iter().map(entry).collect()
 }
 
-async fn stock(db: &Db) -> Result<Vec<StockRow>, Error> {
+async fn stock(db: &Store) -> Result<Vec<StockRow>, Error> {
     type Columns = (String, i64, i64, i64);
-    let columns: Vec<Columns> = rows(db, "inventory", include_str!("sqlite/read_stock.sql")).await?;
+    let columns: Vec<Columns> = rows(db, "inventory", statement!("read_stock")).await?;
     let row = |(product, on_hand, reserved, moved)| StockRow { product, on_hand, reserved, moved };
     Ok(columns.into_iter().map(row).collect())
 }
 
-pub(super) async fn outbox(db: &Db) -> Result<Outbox, Error> {
+pub(super) async fn outbox(db: &Store) -> Result<Outbox, Error> {
     const DATABASE: &str = "outbox's";
-    let events: Vec<(Vec<u8>, String, i64)> = rows(db, DATABASE, include_str!("sqlite/read_outbox.sql")).await?;
+    let events: Vec<(Vec<u8>, String, i64)> = rows(db, DATABASE, statement!("read_outbox")).await?;
     let event = |(id, aggregate, sequence): (Vec<u8>, String, i64)| {
         Ok(EventRow { id: uuid(DATABASE, "an event", &id)?.into(), aggregate: aggregate.into(), sequence })
     };
-    let numbers: Vec<(String, i64, i64)> = rows(db, DATABASE, include_str!("sqlite/read_outbox_numbers.sql")).await?;
+    let numbers: Vec<(String, i64, i64)> = rows(db, DATABASE, statement!("read_outbox_numbers")).await?;
     Ok(Outbox {
         events: events.into_iter().map(event).collect::<Result<_, Error>>()?,
         numbers: numbers.into_iter().map(|(aggregate, floor, last)| (aggregate.into(), floor, last)).collect(),
-        unpublished: count(db, DATABASE, include_str!("sqlite/count_unpublished.sql")).await?,
-    })
-}
-
-/// The events of the log, row by row: it is the largest of all tables.
-pub(super) async fn log(db: &Db) -> Result<Vec<EventRow>, Error> {
-    const DATABASE: &str = "log's";
-    let unreadable = |source: sqlx::Error| Error::Read { database: DATABASE, source: source.into() };
-    let mut found = Vec::new();
-    let mut stream = sqlx::query_as::<Sqlite, (i64, String)>(include_str!("sqlite/read_log.sql")).fetch(db.readers());
-    while let Some((offset, headers)) = stream.try_next().await.map_err(unreadable)? {
-        let corrupt = |fault| Error::Corrupt { database: DATABASE, fault: format!("the record at {offset} {fault}") };
-        found.push(envelope(&headers).ok_or_else(|| corrupt("is not an event"))?);
-    }
-    Ok(found)
-}
-
-fn envelope(text: &str) -> Option<EventRow> {
-    #[derive(Deserialize)]
-    struct Pair(String, String);
-    let pairs: Vec<Pair> = serde_json::from_str(text).ok()?;
-    let header = |name| pairs.iter().find(|Pair(found, _)| found == name).map(|Pair(_, value)| value.as_str());
-    Some(EventRow {
-        id: header(headers::ID)?.parse::<EventId>().ok()?,
-        aggregate: format!("{}/{}", header(headers::AGGREGATE_TYPE)?, header(headers::SUBJECT)?).into(),
-        sequence: header(headers::SEQUENCE)?.parse().ok()?,
+        unpublished: count(db, DATABASE, statement!("count_unpublished")).await?,
     })
 }
 
 /// When the last event of each saga became visible in the read model.
-pub(super) async fn visible(db: &Db) -> Result<HashMap<SagaId, Timestamp>, Error> {
-    let columns: Vec<(Vec<u8>, i64)> = rows(db, "read model's", include_str!("sqlite/read_visible.sql")).await?;
+pub(super) async fn visible(db: &Store) -> Result<HashMap<SagaId, Timestamp>, Error> {
+    let columns: Vec<(Vec<u8>, i64)> = rows(db, "read model's", statement!("read_visible")).await?;
     let row = |(id, at): (Vec<u8>, i64)| Ok((uuid("read model's", "a saga", &id)?.into(), Timestamp::from_millis(at)));
     columns.into_iter().map(row).collect()
 }
 
 /// The read model.
-pub(super) async fn read_model(db: &Db) -> Result<ReadModel, Error> {
+pub(super) async fn read_model(db: &Store) -> Result<ReadModel, Error> {
     const DATABASE: &str = "read model's";
-    let sales: Vec<(String, String, i64, i64)> = rows(db, DATABASE, include_str!("sqlite/read_sales.sql")).await?;
-    let stock: Vec<(String, i64, i64)> = rows(db, DATABASE, include_str!("sqlite/read_stock_on_hand.sql")).await?;
+    let sales: Vec<(String, String, i64, i64)> = rows(db, DATABASE, statement!("read_sales")).await?;
+    let stock: Vec<(String, i64, i64)> = rows(db, DATABASE, statement!("read_stock_on_hand")).await?;
     let day = |(day, product, quantity, revenue)| DayRow { day, product, quantity, revenue };
     let level = |(product, on_hand, reserved)| LevelRow { product, on_hand, reserved };
     Ok(ReadModel {
@@ -191,36 +144,30 @@ pub(super) async fn read_model(db: &Db) -> Result<ReadModel, Error> {
     })
 }
 
-/// What is null before the order's own event: number, customer, when, status, total.
-type Own = (Option<String>, Option<String>, Option<i64>, Option<String>, Option<i64>);
+/// Id; number, customer, when, status and total, which are null before the order's own event; paid, refunded, returned;
+/// lines.
+type Summary =
+    (Vec<u8>, Option<String>, Option<String>, Option<i64>, Option<String>, Option<i64>, i64, i64, i64, Option<String>);
 
-async fn summaries(db: &Db, database: &'static str) -> Result<Vec<SummaryRow>, Error> {
-    let unreadable = |source: sqlx::Error| Error::Read { database, source: source.into() };
-    let rows = sqlx::query(include_str!("sqlite/read_summaries.sql")).fetch_all(db.readers()).await;
-    rows.map_err(unreadable)?
-        .iter()
-        .map(|row| {
-            let id: Vec<u8> = row.try_get(0).map_err(unreadable)?;
-            let id = uuid(database, "an order", &id)?;
-            let own = || Ok((row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?));
-            let own: Own = own().map_err(unreadable)?;
-            let lines: Option<String> = row.try_get(9).map_err(unreadable)?;
-            let order = match (own, lines) {
-                ((Some(number), Some(customer), Some(placed_at), Some(status), Some(total)), Some(lines)) => {
-                    let lines = line_list(database, &number, &lines)?;
-                    Some(OrderRow { id, number, customer, placed_at, total, status, lines })
-                }
-                _ => None,
-            };
-            let count = |column: usize| row.try_get::<i64, _>(column).map_err(unreadable);
-            Ok(SummaryRow { id, order, paid: count(6)?, refunded: count(7)?, returned: count(8)? })
-        })
-        .collect()
+async fn summaries(db: &Store, database: &'static str) -> Result<Vec<SummaryRow>, Error> {
+    let columns: Vec<Summary> = rows(db, database, statement!("read_summaries")).await?;
+    let row = |(id, number, customer, placed_at, status, total, paid, refunded, returned, lines): Summary| {
+        let id = uuid(database, "an order", &id)?;
+        let order = match (number, customer, placed_at, status, total, lines) {
+            (Some(number), Some(customer), Some(placed_at), Some(status), Some(total), Some(lines)) => {
+                let lines = line_list(database, &number, &lines)?;
+                Some(OrderRow { id, number, customer, placed_at, total, status, lines })
+            }
+            _ => None,
+        };
+        Ok(SummaryRow { id, order, paid, refunded, returned })
+    };
+    columns.into_iter().map(row).collect()
 }
 
-async fn return_summaries(db: &Db, database: &'static str) -> Result<Vec<ReturnRow>, Error> {
+async fn return_summaries(db: &Store, database: &'static str) -> Result<Vec<ReturnRow>, Error> {
     type Columns = (Vec<u8>, String, Option<Vec<u8>>, i64, i64, String, String);
-    let columns: Vec<Columns> = rows(db, database, include_str!("sqlite/read_return_summaries.sql")).await?;
+    let columns: Vec<Columns> = rows(db, database, statement!("read_return_summaries")).await?;
     let back = |(id, number, order, placed_at, amount, status, lines): Columns| {
         let id = uuid(database, "a return", &id)?;
         let order = order.map(|order| uuid(database, "an order", &order)).transpose()?;

@@ -1,5 +1,6 @@
 //! One run: replay, rest, check, report.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,10 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use goodgo_pos::check::{self, Run, check};
 use goodgo_pos::faults::{self, Faults};
-use goodgo_pos::invoice::{self, Plan};
-use goodgo_pos::replay::{self, Mint, Outcome, Progress, Replay, participant_share};
+use goodgo_pos::invoice::Plan;
+use goodgo_pos::replay::{self, Mint, Outcome, Replay, participant_share};
 use goodgo_pos::report::{Report, rss_mb};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use steadfast_core::{Clock, Timestamp};
 use steadfast_db::DataFolder;
 use steadfast_host::clock::System;
@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 use super::Arguments;
 use super::platform::{Platform, Where};
 use super::rest;
+use super::screen::{plan, print, progress_bar, show};
 
 /// Every saga has to be settled within this time of the last fault.
-const SETTLE_LIMIT: Duration = Duration::from_mins(1);
+pub(super) const SETTLE_LIMIT: Duration = Duration::from_mins(1);
 /// What a till may do.
-const TILL: [&str; 6] =
+pub(super) const TILL: [&str; 6] =
     ["order.place", "order.return", "payment.process", "stock.adjust", "payment.adjust", "product.edit"];
 /// What the token that `--serve` prints may do: look after sagas, and place and return an order.
 const OPERATOR: [&str; 6] =
@@ -35,6 +36,9 @@ const OPERATOR: [&str; 6] =
 const GLANCE: Duration = Duration::from_millis(2);
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    if let Some(file) = &arguments.config {
+        return elsewhere(&arguments, file).await;
+    }
     let started = Instant::now();
     let plan = Arc::new(plan(&arguments)?);
     let temporary = if arguments.data.is_none() {
@@ -80,28 +84,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads the invoices; what is wrong with them is said, and what was done with it.
-fn plan(arguments: &Arguments) -> Result<Plan> {
-    let read = match &arguments.invoices {
-        Some(path) => invoice::open(path, &invoice::Limits::default())
-            .with_context(|| format!("--invoices {}", path.display()))?,
-        None => invoice::sample()?,
-    };
-    tell_faults(&read.report);
-    Ok(Plan::new(&read.invoices, &invoice::Settings { orders: arguments.orders, seed: arguments.seed }))
+#[cfg(feature = "kafka")]
+async fn elsewhere(arguments: &Arguments, file: &Path) -> Result<ExitCode> {
+    super::elsewhere::run(arguments, file).await
 }
 
-#[expect(clippy::print_stderr, reason = "talk about the input goes to stderr")]
-fn tell_faults(report: &invoice::Report) {
-    for fault in &report.faults {
-        eprintln!("invoices: {fault}");
-    }
-    if report.fault_count > report.faults.len() as u64 {
-        eprintln!("invoices: {} faults in all", report.fault_count);
-    }
-    if !matches!(report.end, invoice::End::Complete) {
-        eprintln!("invoices: {}", report.end);
-    }
+#[cfg(not(feature = "kafka"))]
+#[expect(clippy::unused_async, reason = "as where it is built in")]
+async fn elsewhere(_: &Arguments, _: &Path) -> Result<ExitCode> {
+    anyhow::bail!("--config needs PostgreSQL and Kafka, which this build lacks: build it with `--features kafka`")
 }
 
 /// What tills of this platform need to know.
@@ -180,15 +171,15 @@ async fn replay(
     Ok((outcome, System.now()))
 }
 
-pub(super) fn check_stores(platform: &Platform) -> check::Stores<'_> {
+pub(super) fn check_stores(platform: &Platform) -> check::Stores {
     let stores = &platform.stores;
     check::Stores {
-        order: &stores.order,
-        payment: &stores.payment,
-        inventory: &stores.inventory,
-        orchestrator: &stores.orchestrator,
-        log: &stores.log,
-        read_model: &stores.read_model,
+        order: (&stores.order).into(),
+        payment: (&stores.payment).into(),
+        inventory: (&stores.inventory).into(),
+        orchestrator: (&stores.orchestrator).into(),
+        log: check::EventLog::Sqlite(stores.log.clone()),
+        read_model: (&stores.read_model).into(),
     }
 }
 
@@ -202,33 +193,6 @@ pub(super) async fn checked(
     let stores = check_stores(platform);
     let refused = faults.refused();
     Ok(check(&stores, &Run { plan, outcome, refused: &refused, faults_ended }).await?)
-}
-
-fn progress_bar(plan: &Plan) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(plan.steps.len() as u64), ProgressDrawTarget::stderr_with_hz(10));
-    let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn show(bar: &ProgressBar, progress: Progress) {
-    bar.set_length(progress.total as u64);
-    bar.set_position(progress.done as u64);
-    bar.set_message(format!(
-        "{} orders: {} completed, {} compensated",
-        progress.orders, progress.completed, progress.compensated
-    ));
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn print(report: &Report, plan: &Plan, json: bool) {
-    if json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.human(&plan.summary));
-    }
 }
 
 #[expect(clippy::print_stderr, reason = "talk goes to stderr: with --json the report is the last line of stdout")]

@@ -1,2 +1,2 @@
 -- The next offset that the slowest projection reads, of each partition. A scan. No lock; a read.
-select partition, min(position) from checkpoint group by partition
+select topic, partition, min(position) from checkpoint group by topic, partition

@@ -1,0 +1,2 @@
+-- All products. A scan. No lock; a read.
+select count(*) from product

@@ -1,0 +1,2 @@
+-- All sagas. A scan. No lock; a read.
+select count(*) from saga

@@ -1,0 +1,2 @@
+-- All orders. A scan. No lock; a read.
+select count(*) from orders
