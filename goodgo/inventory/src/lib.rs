@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use steadfast::core::Clock;
+use steadfast::core::{Clock, Timestamp};
 use steadfast::db;
 use steadfast::host::auth::Verifier;
 use steadfast::idempotency::Drain;
@@ -82,6 +82,20 @@ pub(crate) struct Shared<B> {
     drain: Drain,
 }
 
+/// Lists products and opens their stock, in few transactions; what is listed already stays as it is. Says how many were
+/// new. The database must have the service's tables.
+pub async fn stock_up<B: Home>(db: &B, now: Timestamp, opening: &[OpeningStock]) -> Result<usize, Error> {
+    let store = Store::new()?;
+    let mut new = 0;
+    for batch in opening.chunks(OPENING_BATCH) {
+        let mut tx = db.begin().await?;
+        let cause = Cause { now, ..Cause::default() };
+        new += store.open(&mut tx, batch, &cause).await?;
+        tx.commit().await?;
+    }
+    Ok(new)
+}
+
 impl<B: Home> Service<B> {
     /// The service on this database, which is brought to the newest version.
     pub async fn open(db: B, config: Config) -> Result<Self, Error> {
@@ -103,17 +117,10 @@ impl<B: Home> Service<B> {
         http::router(&self.0)
     }
 
-    /// Lists products and opens their stock, in few transactions; what is listed already stays as it is. Says how many
-    /// were new.
+    /// [`stock_up`] on the service's own database.
     pub async fn stock_up(&self, opening: &[OpeningStock]) -> Result<usize, Error> {
-        let Shared { db, store, config, .. } = &*self.0;
-        let mut new = 0;
-        for batch in opening.chunks(OPENING_BATCH) {
-            let mut tx = db.begin().await?;
-            let cause = Cause { now: config.clock.now(), ..Cause::default() };
-            new += store.open(&mut tx, batch, &cause).await?;
-            tx.commit().await?;
-        }
+        let Shared { db, config, .. } = &*self.0;
+        let new = stock_up(db, config.clock.now(), opening).await?;
         config.hint.notify();
         Ok(new)
     }

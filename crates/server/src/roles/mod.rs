@@ -6,6 +6,8 @@ pub(crate) mod database;
 pub(crate) mod demo;
 #[cfg(feature = "demo")]
 mod embedded;
+#[cfg(all(feature = "demo", feature = "kafka"))]
+pub(crate) mod front;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "postgres")]

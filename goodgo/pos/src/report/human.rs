@@ -27,6 +27,9 @@ pub fn human(report: &Report, plan: &Summary) -> String {
     trouble(&mut table, report);
     speed(&mut table, report);
     parked(&mut table, report);
+    if let Some(note) = &report.note {
+        table.section(&format!("Note: {note}."));
+    }
     verdict(&mut table, report);
     table.0
 }

@@ -75,6 +75,9 @@ pub struct Report {
     pub sagas: u64,
     /// Sagas that are parked for a cause that was injected, with what is left.
     pub parked: Vec<Parked>,
+    /// What this run did not do, where it is less than a run does; not among the members otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Report {
@@ -109,6 +112,7 @@ impl Report {
             retries: outcome.retries,
             sagas: checked.sagas,
             parked: checked.parked,
+            note: None,
             violations: checked.violations,
         }
     }

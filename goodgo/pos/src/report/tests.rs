@@ -32,5 +32,8 @@ fn people_see_what_does_not_hold() {
     assert!(!bad.holds() && report(vec![]).holds());
     let text = bad.human(&Summary::default());
     assert!(text.contains("1 VIOLATIONS\n  money: customer 7\n"), "{text}");
-    assert!(report(vec![]).human(&Summary::default()).contains("All invariants hold."));
+    let noted = Report { note: Some("no faults".to_owned()), ..report(vec![]) };
+    let text = noted.human(&Summary::default());
+    assert!(text.contains("\nNote: no faults.\n") && text.contains("All invariants hold."), "{text}");
+    assert!(noted.json().ends_with(r#""note":"no faults"}"#));
 }

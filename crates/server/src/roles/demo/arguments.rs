@@ -8,6 +8,12 @@ use super::super::embedded::Addresses;
 /// Runs a whole point-of-sale platform on real invoices, injects faults, and checks that everything adds up.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
+    /// Replays through a platform that runs already, such as the one of `cargo xtask platform up` with its
+    /// `goodgo/production.toml`, instead of one of its own. The platform must not have served anybody yet, since the check
+    /// compares all that it holds. Faults are the tills' alone then (two thirds of `--failure-rate`): what stands between
+    /// orchestrator and services, which loses replies or turns calls away, needs a platform in this process.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
     /// Invoices as CSV, plain or gzip, in the columns of the UCI "Online Retail" data set. Without it: the sample that is
     /// built in, 2,025 invoices of December 2010.
     #[arg(long, value_name = "FILE")]
@@ -43,6 +49,24 @@ pub(crate) struct Arguments {
     /// The report as one JSON object, the last line of stdout.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl Arguments {
+    /// The flag that only a platform in this process can follow, if one is given together with `--config`; and why.
+    pub(super) fn not_elsewhere(&self) -> Option<(&'static str, &'static str)> {
+        let only_here = [
+            (
+                self.crash > 0,
+                "--crash",
+                "the processes are not the demo's to kill: `cargo xtask torture platform` does",
+            ),
+            (self.refusal_rate > 0.0, "--refusal-rate", "the demo does not stand between orchestrator and services"),
+            (self.data.is_some(), "--data", "the databases are those that the file names"),
+            (self.port != 0, "--port", "the services listen where the file says"),
+            (self.serve, "--serve", "the platform stays up anyway"),
+        ];
+        only_here.into_iter().find(|(given, _, _)| *given).map(|(_, flag, why)| (flag, why))
+    }
 }
 
 /// Orchestrator, relay and projector in a process of their own.

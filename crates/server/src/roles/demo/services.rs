@@ -186,7 +186,7 @@ impl Services {
     }
 }
 
-fn opening(product: &Product) -> OpeningStock {
+pub(super) fn opening(product: &Product) -> OpeningStock {
     OpeningStock {
         product: product.sku.clone(),
         description: product.description.clone(),

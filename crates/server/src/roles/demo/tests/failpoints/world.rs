@@ -25,7 +25,7 @@ use steadfast_saga::journal::{self, Journal};
 use steadfast_saga::machine::Status;
 use steadfast_saga::participant::client::{ParticipantConfig, Participants};
 use steadfast_saga::participant::token;
-use steadfast_testkit::{TestDb, TestPostgres};
+use steadfast_testkit::TestPostgres;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -85,15 +85,15 @@ pub(super) struct World {
     /// The points of the saga that is tried now.
     present: Arc<Mutex<Option<Arc<Points>>>>,
     count: Mutex<u64>,
-    _read_model: TestDb,
+    _read_model: TestPostgres,
     _stop: DropGuard,
 }
 
 impl World {
     pub(super) async fn new() -> Self {
         let database = steadfast_testkit::postgres;
-        let (order, payment, inventory, orchestrator) = tokio::join!(database(), database(), database(), database());
-        let read_model = steadfast_testkit::database().await;
+        let (order, payment, inventory, orchestrator, read_model) =
+            tokio::join!(database(), database(), database(), database(), database());
         migrate(&*orchestrator, &journal::LINE).await.unwrap();
         let journal: Arc<dyn Journal> =
             Arc::new(journal::Postgres::open(Db::clone(&orchestrator), false).await.unwrap());
@@ -108,7 +108,7 @@ impl World {
             updates: UPDATES,
             orchestrator: "http://127.0.0.1:9".to_owned(),
             keys: Arc::new(Memory::new(Arc::clone(&clock))),
-            read_model: read_model.clone(),
+            read_model: Db::clone(&read_model),
         };
         let paying = goodgo_payment::Config {
             call_key: call_key(),
