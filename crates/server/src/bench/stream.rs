@@ -1,6 +1,7 @@
-//! A steady stream of events, each committed by itself, and how long each has taken to arrive.
+//! A steady stream of events, one or several a commit, and how long each has taken to arrive.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::json;
 use steadfast_core::{Clock, EventId, NewEvent};
 use steadfast_db::postgres::Db;
 use steadfast_host::clock::System;
-use steadfast_outbox::{Config, Relay, Source, append};
+use steadfast_outbox::{Config, Relay, Source, append_many};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -49,49 +50,87 @@ impl Relaying {
 /// When each event was committed, or has arrived.
 pub(super) type Moments = HashMap<EventId, Instant>;
 
-/// The pause between two events of one writer.
-fn pause(rate: u32) -> Duration {
-    Duration::from_secs(1) * WRITERS / rate.max(1)
+/// How events are written, while latency is measured.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Streams {
+    /// Events a second, while latency is measured.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(20..=100_000))]
+    rate: u32,
+    /// How many of them one transaction commits; several numbers are measured one after the other.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10], value_parser = clap::value_parser!(u32).range(1..=100))]
+    per_commit: Vec<u32>,
 }
 
-/// What one writer writes.
-fn each(rate: u32, length: Duration) -> usize {
-    usize::try_from(length.as_nanos().div_ceil(pause(rate).as_nanos())).unwrap_or(usize::MAX)
-}
-
-/// How many events [`write`] commits.
-pub(super) fn amount(rate: u32, length: Duration) -> usize {
-    (0..WRITERS).map(|_| each(rate, length)).sum()
-}
-
-/// Commits so many events a second for so long, a transaction for each. The topic is the events' type.
-pub(super) async fn write(db: &Db, topic: &str, rate: u32, length: Duration) -> Result<Moments> {
-    let (pause, each) = (pause(rate), each(rate, length));
-    let start = Instant::now();
-    let mut writers = JoinSet::new();
-    for writer in 0..WRITERS {
-        let (db, topic) = (db.clone(), topic.to_owned());
-        writers.spawn(async move {
-            let mut tick = tokio::time::interval_at(start + pause * writer / WRITERS, pause);
-            let mut random = fastrand::Rng::with_seed(u64::from(writer));
-            let mut moments = Moments::new();
-            for _ in 0..each {
-                tick.tick().await;
-                let id = format!("b-{}", random.u32(..AGGREGATES));
-                let event = NewEvent::new("bench", id, topic.clone(), json!({"amount": 1, "text": "x".repeat(160)}));
-                let mut tx = db.begin().await?;
-                let id = append(&mut tx, &event, System.now()).await?;
-                tx.commit().await.context("a commit")?;
-                moments.insert(id, Instant::now());
-            }
-            anyhow::Ok(moments)
-        });
+impl Streams {
+    /// Each that is to be measured.
+    pub(super) fn each(&self) -> impl Iterator<Item = Stream> + '_ {
+        self.per_commit.iter().map(|per_commit| Stream { rate: self.rate, per_commit: *per_commit })
     }
-    let mut all = Moments::new();
-    while let Some(written) = writers.join_next().await {
-        all.extend(written??);
+}
+
+/// Events at a steady rate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stream {
+    rate: u32,
+    per_commit: u32,
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events/s, {} a commit", self.rate, self.per_commit)
     }
-    Ok(all)
+}
+
+impl Stream {
+    /// The pause between two commits of one writer.
+    fn pause(self) -> Duration {
+        Duration::from_secs(1) * WRITERS * self.per_commit / self.rate.max(1)
+    }
+
+    /// How often one writer commits.
+    fn commits(self, length: Duration) -> usize {
+        usize::try_from(length.as_nanos().div_ceil(self.pause().as_nanos())).unwrap_or(usize::MAX)
+    }
+
+    /// How many events [`write`](Self::write) commits.
+    pub(super) fn amount(self, length: Duration) -> usize {
+        (0..WRITERS * self.per_commit).map(|_| self.commits(length)).sum()
+    }
+
+    /// Commits so many events a second for so long. The topic is the events' type.
+    pub(super) async fn write(self, db: &Db, topic: &str, length: Duration) -> Result<Moments> {
+        let (pause, commits) = (self.pause(), self.commits(length));
+        let start = Instant::now();
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            let (db, topic) = (db.clone(), topic.to_owned());
+            writers.spawn(async move {
+                let mut tick = tokio::time::interval_at(start + pause * writer / WRITERS, pause);
+                let mut random = fastrand::Rng::with_seed(u64::from(writer));
+                let mut moments = Moments::new();
+                for _ in 0..commits {
+                    tick.tick().await;
+                    let events: Vec<_> = (0..self.per_commit).map(|_| event(&topic, &mut random)).collect();
+                    let mut tx = db.begin().await?;
+                    let ids = append_many(&mut tx, &events, System.now()).await?;
+                    tx.commit().await.context("a commit")?;
+                    let now = Instant::now();
+                    moments.extend(ids.into_iter().map(|id| (id, now)));
+                }
+                anyhow::Ok(moments)
+            });
+        }
+        let mut all = Moments::new();
+        while let Some(written) = writers.join_next().await {
+            all.extend(written??);
+        }
+        Ok(all)
+    }
+}
+
+fn event(topic: &str, random: &mut fastrand::Rng) -> NewEvent {
+    let id = format!("b-{}", random.u32(..AGGREGATES));
+    NewEvent::new("bench", id, topic.to_owned(), json!({"amount": 1, "text": "x".repeat(160)}))
 }
 
 /// The time from each commit to the arrival, sorted; and the rate that the writers have kept since they began.
@@ -114,8 +153,10 @@ mod tests {
 
     #[test]
     fn a_stream_has_its_rate() {
-        assert_eq!(amount(2_000, Duration::from_secs(3)), 6_000);
-        assert_eq!(amount(1_000, WARM_UP), 100);
-        assert_eq!(amount(20, Duration::from_millis(1)), 20);
+        let stream = |rate, per_commit| Stream { rate, per_commit };
+        assert_eq!(stream(2_000, 1).amount(Duration::from_secs(3)), 6_000);
+        assert_eq!(stream(2_000, 10).amount(Duration::from_secs(3)), 6_000);
+        assert_eq!(stream(1_000, 1).amount(WARM_UP), 100);
+        assert_eq!(stream(20, 1).amount(Duration::from_millis(1)), 20);
     }
 }

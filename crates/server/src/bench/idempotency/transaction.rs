@@ -1,15 +1,19 @@
-//! The transactional form beside the bare transaction: a payment that counts into an account and books what it was.
+//! The transactional form beside the bare transaction: a payment that counts into an account, books what it was and tells
+//! of it, as GoodGo's does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use http::StatusCode;
+use serde_json::json;
 use sqlx::{Postgres, Transaction};
+use steadfast_core::{Classified, Clock, ErrorKind, NewEvent};
 use steadfast_db::postgres::Db;
 use steadfast_db::{migrate, tx};
 use steadfast_host::clock::System;
-use steadfast_idempotency::{Answer, Error, Fingerprint, IdempotencyKey, Keyed, LINE, Outcome, Policy, Scope, run};
+use steadfast_idempotency::{Answer, Fingerprint, IdempotencyKey, Keyed, LINE, Outcome, Policy, Scope, run};
+use steadfast_outbox::append;
 
 use super::{Arguments, WORK};
 use crate::bench::beside::{alternate, metered, sql_line};
@@ -32,6 +36,7 @@ pub(super) async fn measure(url: &str, arguments: &Arguments) -> Result<Vec<Line
 
 async fn in_database(scratch: &Scratch, arguments: &Arguments) -> Result<Vec<Line>> {
     migrate(&scratch.db, &LINE).await?;
+    migrate(&scratch.db, &steadfast_outbox::LINE).await?;
     sqlx::raw_sql(TABLES).execute(scratch.db.pool()).await?;
     let pace = &arguments.pace;
     let policy = Arc::new(Policy::new(Arc::new(System)));
@@ -54,10 +59,32 @@ async fn in_database(scratch: &Scratch, arguments: &Arguments) -> Result<Vec<Lin
     Ok(lines)
 }
 
-async fn pay(tx: &mut Transaction<'static, Postgres>, account: i64) -> Result<(), steadfast_db::Error> {
-    sqlx::query(COUNT).bind(account).execute(&mut **tx).await?;
-    sqlx::query(BOOK).bind(account).execute(&mut **tx).await?;
+async fn pay(tx: &mut Transaction<'static, Postgres>, account: i64) -> Result<(), Fault> {
+    for statement in [COUNT, BOOK] {
+        sqlx::query(statement).bind(account).execute(&mut **tx).await.map_err(steadfast_db::Error::from)?;
+    }
+    let payload = json!({"account": account, "amount": 1});
+    append(tx, &NewEvent::new("account", account.to_string(), "account.adjusted.v1", payload), System.now()).await?;
     Ok(())
+}
+
+/// What a payment fails by, and whether it may be tried again.
+#[derive(Debug)]
+struct Fault {
+    kind: ErrorKind,
+    error: anyhow::Error,
+}
+
+impl Classified for Fault {
+    fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl<E: Classified + std::error::Error + Send + Sync + 'static> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self { kind: error.kind(), error: error.into() }
+    }
 }
 
 struct Bare(Db);
@@ -65,7 +92,8 @@ struct Bare(Db);
 impl Work for Bare {
     async fn once(&mut self) -> Result<()> {
         let account = fastrand::i64(0..ACCOUNTS);
-        Ok(tx::run(&self.0, &tx::Policy::default(), |tx| Box::pin(pay(tx, account))).await?)
+        let paid = tx::run(&self.0, &tx::Policy::default(), |tx| Box::pin(pay(tx, account))).await;
+        paid.map_err(|fault: Fault| fault.error)
     }
 }
 
@@ -82,10 +110,10 @@ impl Work for Kept {
         let outcome = run(&self.db, &keyed, &self.policy, |tx| {
             Box::pin(async move {
                 pay(tx, account).await?;
-                Ok::<_, Error>(Answer::new(StatusCode::CREATED).with_body("{\"payment\":1}"))
+                Ok::<_, Fault>(Answer::new(StatusCode::CREATED).with_body("{\"payment\":1}"))
             })
         });
-        let outcome = outcome.await?;
+        let outcome = outcome.await.map_err(|fault| fault.error)?;
         ensure!(matches!(outcome, Outcome::Executed(_)), "a new payment was not made: {outcome:?}");
         Ok(())
     }

@@ -15,29 +15,40 @@ use crate::bench::load::Run;
 use crate::bench::meter::{Meter, line};
 use crate::bench::report::Line;
 use crate::bench::store::Scratch;
-use crate::bench::stream::{ARRIVAL, Moments, Relaying, WARM_UP, amount, lags, write};
+use crate::bench::stream::{ARRIVAL, Moments, Relaying, Stream, WARM_UP, lags};
 use crate::bench::usage;
 
-pub(super) async fn measure(brokers: &Brokers, arguments: &Arguments, length: Duration) -> Result<Line> {
+pub(super) async fn measure(
+    brokers: &Brokers,
+    arguments: &Arguments,
+    stream: Stream,
+    length: Duration,
+) -> Result<Line> {
     let topic = brokers.topic().await?;
     let scratch = Scratch::create(&arguments.servers.postgres).await?;
-    let outcome = measure_in(&scratch, brokers, &topic, arguments.rate, length).await;
+    let outcome = measure_in(&scratch, brokers, &topic, stream, length).await;
     scratch.drop().await?;
     let run = outcome?;
-    let setting = format!("commit to consumer, {} events/s", arguments.rate);
+    let setting = format!("commit to consumer, {stream}");
     Ok(Line { rss_mb: Some(usage::rss_mb()), ..line("outbox", setting, &run, run.latencies.len()) })
 }
 
-async fn measure_in(scratch: &Scratch, brokers: &Brokers, topic: &str, rate: u32, length: Duration) -> Result<Run> {
+async fn measure_in(
+    scratch: &Scratch,
+    brokers: &Brokers,
+    topic: &str,
+    stream: Stream,
+    length: Duration,
+) -> Result<Run> {
     let db = &scratch.db;
     migrate(db, &LINE).await?;
     let mut member = Member::join(&brokers.config, topic, Topics::Named(vec![topic.to_owned()]), Start::Beginning)?;
     let relaying = Relaying::start(db, brokers.producer()?);
-    tokio::try_join!(write(db, topic, rate, WARM_UP), receive(&mut member, amount(rate, WARM_UP)))?;
+    tokio::try_join!(stream.write(db, topic, WARM_UP), receive(&mut member, stream.amount(WARM_UP)))?;
     let meter = Meter::start(scratch).await?;
     let began = Instant::now();
     let (committed, arrived) =
-        tokio::try_join!(write(db, topic, rate, length), receive(&mut member, amount(rate, length)))?;
+        tokio::try_join!(stream.write(db, topic, length), receive(&mut member, stream.amount(length)))?;
     let run = lags(&committed, &arrived, began)?;
     let run = Run { latencies: run.latencies, ..meter.stop(committed.len(), run.per_s).await? };
     member.leave().await;

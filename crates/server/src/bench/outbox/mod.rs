@@ -16,6 +16,7 @@ use super::beside::Pace;
 use super::kafka::{Brokers, Servers};
 use super::load::median;
 use super::report::{self, Line};
+use super::stream::Streams;
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,9 +27,8 @@ pub(crate) struct Arguments {
     /// Events of 200 bytes that wait when a drain begins.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
     events: u32,
-    /// Events a second, while latency is measured.
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(20..=100_000))]
-    rate: u32,
+    #[command(flatten)]
+    streams: Streams,
     /// Writers at once, while their commits are counted.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=32))]
     writers: u32,
@@ -82,7 +82,9 @@ async fn measure(brokers: &Brokers, arguments: &Arguments) -> Result<Vec<Line>> 
         lines.extend(drained?);
     }
     if arguments.wants(Part::Latency) {
-        lines.push(latency::measure(brokers, arguments, length).await?);
+        for stream in arguments.streams.each() {
+            lines.push(latency::measure(brokers, arguments, stream, length).await?);
+        }
     }
     if arguments.wants(Part::Writers) {
         lines.extend(writers::measure(arguments, length).await?);

@@ -17,38 +17,47 @@ use crate::bench::load::Run;
 use crate::bench::meter::{Meter, line};
 use crate::bench::report::Line;
 use crate::bench::store::Scratch;
-use crate::bench::stream::{ARRIVAL, Moments, Relaying, WARM_UP, amount, lags, write};
+use crate::bench::stream::{ARRIVAL, Moments, Relaying, Stream, WARM_UP, lags};
 use crate::bench::usage;
 
-pub(super) async fn measure(brokers: &Brokers, arguments: &Arguments) -> Result<Line> {
+pub(super) async fn measure(brokers: &Brokers, arguments: &Arguments, stream: Stream) -> Result<Line> {
     let written = Scratch::create(&arguments.servers.postgres).await?;
-    let outcome = measure_from(&written, brokers, arguments).await;
+    let outcome = measure_from(&written, brokers, arguments, stream).await;
     written.drop().await?;
     let run = outcome?;
-    let setting = format!("commit to readable, {} events/s", arguments.rate);
+    let setting = format!("commit to readable, {stream}");
     Ok(Line { rss_mb: Some(usage::rss_mb()), ..line("projection", setting, &run, run.latencies.len()) })
 }
 
-async fn measure_from(written: &Scratch, brokers: &Brokers, arguments: &Arguments) -> Result<Run> {
+async fn measure_from(written: &Scratch, brokers: &Brokers, arguments: &Arguments, stream: Stream) -> Result<Run> {
     let read = Scratch::create(&arguments.servers.postgres).await?;
-    let outcome = measure_between(written, &read, brokers, arguments).await;
+    let outcome = measure_between(written, &read, brokers, arguments, stream).await;
     read.drop().await?;
     outcome
 }
 
-async fn measure_between(written: &Scratch, read: &Scratch, brokers: &Brokers, arguments: &Arguments) -> Result<Run> {
-    let (rate, length) = (arguments.rate, arguments.pace.length());
+async fn measure_between(
+    written: &Scratch,
+    read: &Scratch,
+    brokers: &Brokers,
+    arguments: &Arguments,
+    stream: Stream,
+) -> Result<Run> {
+    let length = arguments.pace.length();
     let topic = brokers.topic().await?;
     migrate(&written.db, &LINE).await?;
     let totals = Arc::<Totals>::default();
     let mut runner = super::runner(&read.db, brokers, &topic, &topic, arguments.batch, &totals).await?;
     let relaying = Relaying::start(&written.db, brokers.producer()?);
-    tokio::try_join!(write(&written.db, &topic, rate, WARM_UP), receive(&mut runner, &totals, amount(rate, WARM_UP)))?;
+    tokio::try_join!(
+        stream.write(&written.db, &topic, WARM_UP),
+        receive(&mut runner, &totals, stream.amount(WARM_UP))
+    )?;
     let meter = Meter::start(written).await?;
     let began = Instant::now();
     let (committed, arrived) = tokio::try_join!(
-        write(&written.db, &topic, rate, length),
-        receive(&mut runner, &totals, amount(rate, length))
+        stream.write(&written.db, &topic, length),
+        receive(&mut runner, &totals, stream.amount(length))
     )?;
     let run = lags(&committed, &arrived, began)?;
     let run = Run { latencies: run.latencies, ..meter.stop(committed.len(), run.per_s).await? };

@@ -25,6 +25,7 @@ use super::load::{Run, median};
 use super::meter::{Meter, line};
 use super::report::{self, Line};
 use super::store::Scratch;
+use super::stream::Streams;
 use super::{per_second, usage};
 
 /// How long nothing may arrive.
@@ -45,9 +46,8 @@ pub(crate) struct Arguments {
     /// Events of one transaction, at most.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch: u32,
-    /// Events a second, while latency is measured.
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(20..=100_000))]
-    rate: u32,
+    #[command(flatten)]
+    streams: Streams,
     #[command(flatten)]
     pace: Pace,
     #[command(flatten)]
@@ -79,7 +79,9 @@ async fn measure(brokers: &Brokers, arguments: &Arguments) -> Result<Vec<Line>> 
         lines.push(folds(brokers, arguments).await?);
     }
     if wants(Part::Latency) {
-        lines.push(latency::measure(brokers, arguments).await?);
+        for stream in arguments.streams.each() {
+            lines.push(latency::measure(brokers, arguments, stream).await?);
+        }
     }
     Ok(lines)
 }
