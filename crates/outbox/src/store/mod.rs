@@ -130,6 +130,7 @@ pub(crate) trait Store: Debug + Send + Sync {
 
 /// How far a lane has come.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite keeps no level"))]
 pub(crate) struct Water {
     /// Up to which id everything that can ever wait has been handed out.
     pub(crate) low: i64,

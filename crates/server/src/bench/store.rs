@@ -1,7 +1,9 @@
 //! A database of its own for a measurement: a file in a temporary folder, or a database on a PostgreSQL server, which is
 //! dropped at the end.
 
-use anyhow::{Context, Result};
+#[cfg(feature = "postgres")]
+use anyhow::Context;
+use anyhow::Result;
 use bytes::Bytes;
 use steadfast_core::Timestamp;
 use steadfast_db::{Db, migrate, sqlite};

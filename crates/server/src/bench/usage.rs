@@ -11,6 +11,7 @@ pub(super) fn cpu_seconds() -> f64 {
 }
 
 /// CPU time so far of a process and of all its children, those that have ended included.
+#[cfg(feature = "postgres")]
 pub(super) fn cpu_seconds_of_family(parent: u32) -> f64 {
     let Some(head) = stat(&parent.to_string()) else { return 0.0 };
     let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
@@ -20,11 +21,13 @@ pub(super) fn cpu_seconds_of_family(parent: u32) -> f64 {
 }
 
 /// The parent of a process, if both are of this name.
+#[cfg(feature = "postgres")]
 pub(super) fn parent(pid: u32, name: &str) -> Option<u32> {
     let child = stat(&pid.to_string()).filter(|it| it.name == name)?;
     stat(&child.parent.to_string()).filter(|it| it.name == name).map(|_| child.parent)
 }
 
+#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a server's processes are not looked at"))]
 struct Stat {
     name: String,
     parent: u32,
