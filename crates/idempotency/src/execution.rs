@@ -292,13 +292,14 @@ impl Execution {
                 tracing::error!(record = %self.claim.id, "an execution ended after its record was removed");
                 return None;
             };
-            let decision = match found.state {
-                State::Done(answer) if answer.body.is_none() => Decision::Gone(answer),
-                State::Done(answer) => Decision::Replay(answer),
+            let decision = match &found.state {
+                State::Done(answer) if answer.body.is_none() => Decision::Gone(Arc::clone(answer)),
+                State::Done(answer) => Decision::Replay(Arc::clone(answer)),
                 State::Unknown { .. } => Decision::Held,
                 State::Pending { .. } => {
                     if Instant::now() < deadline && self.changed(deadline, reply).await {
-                        record = self.shared.store.show(self.claim.id).await.ok().flatten();
+                        // A store that does not answer says nothing about the winner.
+                        record = self.shared.store.show(self.claim.id).await.unwrap_or(Some(found));
                         continue;
                     }
                     Decision::InFlight

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ::http::StatusCode;
 use secrecy::SecretString;
+use steadfast_core::Classified;
 use steadfast_core::retry::Backoff;
 use steadfast_db::postgres::{Db, Options};
 use steadfast_idempotency::{Answer, Error, Fingerprint, IdempotencyKey, Keyed, Outcome, Policy, Scope, run};
@@ -30,13 +31,18 @@ fn keyed() -> Keyed {
 /// Patient enough for a server that gives up a connection slowly.
 fn policy(attempts: u32) -> Policy {
     let backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(200) };
-    Policy::new(Arc::new(clock())).retry(steadfast_db::tx::Policy { attempts, backoff, ..Default::default() })
+    let policy = Policy::new(Arc::new(clock())).limit(LIMIT);
+    policy.retry(steadfast_db::tx::Policy { attempts, backoff, ..Default::default() })
 }
 
 /// Executes, and says how often the work ran.
 async fn execute(db: &Db, attempts: u32) -> (Result<Outcome, Error>, u32) {
+    execute_under(db, &policy(attempts)).await
+}
+
+async fn execute_under(db: &Db, policy: &Policy) -> (Result<Outcome, Error>, u32) {
     let runs = AtomicU32::new(0);
-    let outcome = run(db, &keyed(), &policy(attempts), |tx| {
+    let outcome = run(db, &keyed(), policy, |tx| {
         let nth = runs.fetch_add(1, Ordering::SeqCst) + 1;
         Box::pin(async move {
             let insert = sqlx::query("insert into effect default values").execute(&mut **tx).await;
@@ -103,6 +109,42 @@ async fn a_server_that_stays_away_after_the_commit_is_a_doubt_that_the_next_requ
     assert!(matches!(**cause, steadfast_db::Error::CommitUnknown(_)), "{error:?}");
     assert!(matches!(execute(&db, 8).await.0.unwrap(), Outcome::Replayed(_)));
     assert_eq!((effects(&db).await, runs), (1, 1));
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_keeps_nobody_longer_than_a_second_and_the_key_may_ask_again() {
+    for (way, word, committed) in [
+        (Way::ToServer, &b"BEGIN"[..], false),
+        (Way::ToServer, b"pg_try_advisory_xact_lock", false),
+        (Way::ToServer, b"insert into idempotency_record", false),
+        (Way::ToServer, b"COMMIT", false),
+        (Way::ToClient, b"COMMIT\0", true),
+    ] {
+        let db = shop().await;
+        let silent = AtomicBool::new(false);
+        let (proxy, held) = through(&db, move |to, bytes| {
+            if to == way && holds(bytes, word) {
+                silent.store(true, Ordering::SeqCst);
+            }
+            if silent.load(Ordering::SeqCst) { Act::Hold } else { Act::Pass }
+        })
+        .await;
+        let word = String::from_utf8_lossy(word);
+        let begun = tokio::time::Instant::now();
+        let (outcome, _) = execute_under(&held, &Policy::new(Arc::new(clock()))).await;
+        let took = begun.elapsed();
+        let error = outcome.unwrap_err();
+        assert!(error.kind().is_retriable(), "{word}: {error}");
+        assert!(took < Duration::from_millis(1_500), "{word}: within a second, on a busy machine: {took:?}");
+        // The server notices that the connection has gone, and lets go of the lock.
+        drop(proxy);
+        wait_for("the lock", LIMIT, || async {
+            let outcome = execute(&db, 8).await.0.unwrap();
+            matches!(&outcome, Outcome::Replayed(_)) || !committed && matches!(&outcome, Outcome::Executed(_))
+        })
+        .await;
+        assert_eq!(effects(&db).await, 1, "{word}");
+    }
 }
 
 #[tokio::test]

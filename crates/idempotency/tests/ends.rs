@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post as route;
 use axum::{Extension, Router};
 use steadfast_idempotency::{
-    Answer, Context, Drain, IdempotencyLayer, InFlight, OnAmbiguous, Recovered, ResponseExt, Scope,
+    Answer, Claim, Cleaned, Context, Decision, Drain, Error, IdempotencyLayer, InFlight, OnAmbiguous, Owner, Record,
+    RecordId, Recovered, Report, Reported, Resolution, Resolved, ResponseExt, Scope, Store,
 };
 use steadfast_testkit::wait_for;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use crate::support::{Counts, LIMIT, SCOPE, authenticated, backends, claim, post, request, send};
+use crate::support::{Counts, LIMIT, SCOPE, authenticated, backends, claim, memory, post, request, send};
 
 /// A handler that answers what the body says and counts its executions.
 fn saying(layer: IdempotencyLayer, executions: &Arc<AtomicU32>) -> Router {
@@ -232,18 +233,89 @@ async fn a_late_finisher_waits_for_the_winner() {
     for backend in backends().await {
         let gate = gate(backend.layer().on_ambiguous(OnAmbiguous::Retry));
         let winner = claim("k", 9, "", true);
-        let winner = steadfast_idempotency::Claim { fingerprint: fingerprint_of(""), ..winner };
+        let winner = Claim { fingerprint: fingerprint_of(""), ..winner };
         let (late, ()) = tokio::join!(post(&gate.app, "k", ""), async {
             gate.entered(1).await;
             backend.advance(Duration::from_secs(30)).await;
             backend.store.claim(&winner).await.unwrap();
             gate.permits.add_permits(1);
             tokio::task::yield_now().await;
-            let answer = steadfast_idempotency::Report::Complete(Arc::new(Answer::new(StatusCode::ACCEPTED)));
+            let answer = Report::Complete(Arc::new(Answer::new(StatusCode::ACCEPTED)));
             backend.store.report(winner.id, winner.owner, answer, winner.ttl).await.unwrap();
         });
         assert_eq!((late.status, late.replayed()), (StatusCode::ACCEPTED, true));
     }
+}
+
+/// A store that does not answer so many looks.
+#[derive(Debug)]
+struct Deaf {
+    store: Arc<dyn Store>,
+    looks: AtomicU32,
+}
+
+#[async_trait::async_trait]
+impl Store for Deaf {
+    fn name(&self) -> &'static str {
+        self.store.name()
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Decision, Error> {
+        self.store.claim(claim).await
+    }
+
+    async fn report(&self, id: RecordId, owner: Owner, report: Report, ttl: Duration) -> Result<Reported, Error> {
+        self.store.report(id, owner, report, ttl).await
+    }
+
+    async fn show(&self, id: RecordId) -> Result<Option<Record>, Error> {
+        let one_less = |looks: u32| looks.checked_sub(1);
+        if self.looks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            return Err(Error::TimedOut);
+        }
+        self.store.show(id).await
+    }
+
+    async fn unresolved(&self, after: Option<RecordId>, limit: u32) -> Result<Vec<(RecordId, Record)>, Error> {
+        self.store.unresolved(after, limit).await
+    }
+
+    async fn resolve(
+        &self,
+        id: RecordId,
+        expected: Owner,
+        resolution: Resolution,
+        ttl: Duration,
+    ) -> Result<Resolved, Error> {
+        self.store.resolve(id, expected, resolution, ttl).await
+    }
+
+    async fn forget_answers(&self, subject: &str, login: &str) -> Result<u64, Error> {
+        self.store.forget_answers(subject, login).await
+    }
+
+    async fn clean(&self, limit: u32) -> Result<Cleaned, Error> {
+        self.store.clean(limit).await
+    }
+}
+
+#[tokio::test]
+async fn a_late_finisher_that_cannot_see_the_winner_for_a_moment_does_not_answer_its_own_result() {
+    let backend = memory();
+    let deaf = Arc::new(Deaf { store: Arc::clone(&backend.store), looks: AtomicU32::new(2) });
+    let layer = IdempotencyLayer::new(Arc::clone(&deaf) as Arc<dyn Store>, Scope::new(SCOPE));
+    let gate = gate(layer.on_ambiguous(OnAmbiguous::Retry));
+    let winner = Claim { fingerprint: fingerprint_of(""), ..claim("k", 9, "", true) };
+    let (late, ()) = tokio::join!(post(&gate.app, "k", ""), async {
+        gate.entered(1).await;
+        backend.advance(Duration::from_secs(30)).await;
+        backend.store.claim(&winner).await.unwrap();
+        gate.permits.add_permits(1);
+        wait_for("two looks in vain", LIMIT, || async { deaf.looks.load(Ordering::SeqCst) == 0 }).await;
+        let answer = Report::Complete(Arc::new(Answer::new(StatusCode::ACCEPTED)));
+        backend.store.report(winner.id, winner.owner, answer, winner.ttl).await.unwrap();
+    });
+    assert_eq!((late.status, late.replayed()), (StatusCode::ACCEPTED, true));
 }
 
 #[tokio::test]
@@ -358,11 +430,11 @@ async fn waiting_has_an_end() {
 async fn a_duplicate_also_waits_for_an_execution_of_another_process() {
     for backend in backends().await {
         let gate = gate(backend.layer().in_flight(InFlight::Wait(LIMIT)));
-        let other = steadfast_idempotency::Claim { fingerprint: fingerprint_of(""), ..claim("k", 9, "", false) };
+        let other = Claim { fingerprint: fingerprint_of(""), ..claim("k", 9, "", false) };
         backend.store.claim(&other).await.unwrap();
         let (answer, ()) = tokio::join!(post(&gate.app, "k", ""), async {
             tokio::task::yield_now().await;
-            let done = steadfast_idempotency::Report::Complete(Arc::new(Answer::new(StatusCode::ACCEPTED)));
+            let done = Report::Complete(Arc::new(Answer::new(StatusCode::ACCEPTED)));
             backend.store.report(other.id, other.owner, done, other.ttl).await.unwrap();
         });
         assert_eq!((answer.status, answer.replayed()), (StatusCode::ACCEPTED, true));

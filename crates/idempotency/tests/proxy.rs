@@ -23,6 +23,8 @@ pub(crate) enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     Pass,
+    /// They never arrive, and the connection stays.
+    Hold,
     /// They are lost, and the connection with them.
     Cut,
 }
@@ -114,8 +116,10 @@ async fn pump(way: Way, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, rules: 
             if way == Way::ToServer && bytes.windows(5).any(|word| word == b"PSYNC") {
                 replicates.store(true, Ordering::SeqCst);
             }
-            if (rules.judge)(way, bytes) == Act::Cut {
-                return;
+            match (rules.judge)(way, bytes) {
+                Act::Pass => {}
+                Act::Hold => std::future::pending().await,
+                Act::Cut => return,
             }
             let lags = way == Way::ToClient && replicates.load(Ordering::SeqCst);
             let at = Instant::now() + if lags { rules.lag } else { Duration::ZERO };

@@ -1,5 +1,7 @@
 //! What the transactional form needs of a database. Each backend is answered for by its store's file.
 
+use std::time::Duration;
+
 use sqlx::Transaction;
 use steadfast_db::Db;
 
@@ -14,6 +16,10 @@ pub trait Backend: steadfast_db::Backend + sealed::Sealed {
     /// The label of its metrics.
     #[doc(hidden)]
     const NAME: &'static str;
+
+    /// How long a request waits for it, unless its policy says otherwise.
+    #[doc(hidden)]
+    const LIMIT: Duration;
 
     /// Whether this transaction is the only one that executes under this name, without waiting; and the record.
     #[doc(hidden)]
@@ -47,6 +53,9 @@ mod sealed {
 impl Backend for Db {
     const NAME: &'static str = "sqlite-transactional";
 
+    /// Whoever comes waits for its turn.
+    const LIMIT: Duration = Duration::from_secs(10);
+
     /// `BEGIN IMMEDIATE` was the lock.
     async fn enter(tx: &mut Transaction<'static, sqlx::Sqlite>, id: RecordId) -> Result<(bool, Option<Record>), Error> {
         Ok((true, sqlite::read(&mut **tx, id).await?))
@@ -64,6 +73,8 @@ impl Backend for Db {
 #[cfg(feature = "postgres")]
 impl Backend for steadfast_db::postgres::Db {
     const NAME: &'static str = "postgres-transactional";
+
+    const LIMIT: Duration = Duration::from_secs(1);
 
     async fn enter(
         tx: &mut Transaction<'static, sqlx::Postgres>,

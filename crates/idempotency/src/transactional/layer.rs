@@ -18,6 +18,7 @@ use steadfast_db::{Db, tx};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::patience::Patience;
 use super::{Backend, Keyed, Outcome, Plainly, Policy, attempts, settle};
 use crate::admission::Admitted;
 use crate::decision::{self, Prior};
@@ -47,6 +48,13 @@ impl<D: Backend> TransactionalLayer<D> {
     #[must_use]
     pub fn retry(mut self, retry: tx::Policy) -> Self {
         self.policy.retry = retry;
+        self
+    }
+
+    /// How long the database may keep a request waiting, see [`Policy::limit`].
+    #[must_use]
+    pub fn limit(mut self, limit: std::time::Duration) -> Self {
+        self.policy = self.policy.limit(limit);
         self
     }
 
@@ -140,7 +148,8 @@ where
         forgotten: admitted.forgotten,
     };
     let problem = |problem| respond::problem(&shared.options, problem).map(AnswerBody::whole);
-    let answer = match look_up(&shared, &keyed).await {
+    let mut patience = shared.policy.patience::<D>();
+    let answer = match look_up(&shared, &keyed, &mut patience).await {
         Err(error) => Ok(problem(respond::unavailable(&error))),
         Ok(Some(outcome)) => {
             shared.policy.settled::<D>(&outcome);
@@ -149,7 +158,11 @@ where
         Ok(None) => {
             let mut request = admitted.request::<B>();
             request.extensions_mut().insert(Context::new(keyed.id, admitted.key.clone(), 1, Prior::None));
-            request.extensions_mut().insert(Transactional(Arc::new(Inner { shared: Arc::clone(&shared), keyed })));
+            request.extensions_mut().insert(Transactional(Arc::new(Inner {
+                shared: Arc::clone(&shared),
+                keyed,
+                patience,
+            })));
             // The transaction that a panic or an error cuts off is rolled back: the same key may simply ask again.
             AssertUnwindSafe(async { Ok(inner.call(request).await?.map(AnswerBody::passed)) })
                 .catch_unwind()
@@ -165,8 +178,12 @@ where
 
 /// What stands there already, read without any lock, so that replays cost no limit and meet no precondition. Whether it
 /// is to be executed is decided again inside the transaction.
-async fn look_up<D: Backend>(shared: &Shared<D>, keyed: &Keyed) -> Result<Option<Outcome>, Error> {
-    let Some(seen) = shared.db.look_up(keyed.id).await? else { return Ok(None) };
+async fn look_up<D: Backend>(
+    shared: &Shared<D>,
+    keyed: &Keyed,
+    patience: &mut Patience,
+) -> Result<Option<Outcome>, Error> {
+    let Some(seen) = patience.wait(shared.db.look_up(keyed.id)).await?? else { return Ok(None) };
     let claim = shared.policy.claim(keyed, Owner::from_bytes([0; 16]));
     let (decision, _) = decision::claim(Some(&seen), &claim, shared.policy.clock.now());
     Ok(settle(decision).err())
@@ -178,6 +195,8 @@ pub struct Transactional<D = Db>(Arc<Inner<D>>);
 struct Inner<D> {
     shared: Arc<Shared<D>>,
     keyed: Keyed,
+    /// What the look-up has left of it.
+    patience: Patience,
 }
 
 impl<D: Backend> Transactional<D> {
@@ -188,8 +207,8 @@ impl<D: Backend> Transactional<D> {
         F: for<'t> FnMut(&'t mut Transaction<'static, D::Sql>) -> BoxFuture<'t, Result<crate::Answer, E>> + Send,
         E: Classified + From<Error> + Send,
     {
-        let Inner { shared, keyed } = &*self.0;
-        let outcome = attempts(&shared.db, keyed, &shared.policy, &mut work, Plainly).await?;
+        let Inner { shared, keyed, patience } = &*self.0;
+        let outcome = attempts(&shared.db, keyed, &shared.policy, *patience, &mut work, Plainly).await?;
         shared.policy.settled::<D>(&outcome);
         Ok(answer(&shared.options, keyed, outcome).map(Full::new))
     }

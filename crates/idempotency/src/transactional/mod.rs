@@ -3,6 +3,7 @@
 
 mod backend;
 mod layer;
+mod patience;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,8 @@ use crate::metrics::Metrics;
 use crate::options::Scope;
 use crate::record::{Owner, RecordId};
 use crate::{Answer, Error, Fingerprint, IdempotencyKey};
+
+use self::patience::Patience;
 
 pub use backend::Backend;
 pub use layer::{Transactional, TransactionalLayer, TransactionalService};
@@ -68,8 +71,12 @@ pub struct Policy {
     answer_limit: usize,
     replay_headers: Vec<HeaderName>,
     retry: tx::Policy,
+    limit: Option<Duration>,
     metrics: Arc<OnceLock<Metrics>>,
 }
+
+/// Of the time for the database, what is kept for the look whether a commit without a reply stands.
+const LAST_LOOK: Duration = Duration::from_millis(200);
 
 impl Policy {
     /// Answers are kept for 24 hours, as `clock` reckons them.
@@ -80,6 +87,7 @@ impl Policy {
             answer_limit: 256 * 1024,
             replay_headers: Vec::new(),
             retry: tx::Policy::default(),
+            limit: None,
             metrics: Arc::default(),
         }
     }
@@ -102,6 +110,15 @@ impl Policy {
     #[must_use]
     pub fn retry(mut self, retry: tx::Policy) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// How long the database may keep a request waiting, all tries together and what the work itself takes not counted: 1 s
+    /// on PostgreSQL and 10 s on SQLite, where requests take turns. Then it is [`Error::TimedOut`]: the same key may ask
+    /// again.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
         self
     }
 }
@@ -169,7 +186,7 @@ where
     E: Classified + From<Error> + Send,
 {
     policy.metrics::<D>().checked();
-    let outcome = attempts(db, keyed, policy, &mut work, Plainly).await?;
+    let outcome = attempts(db, keyed, policy, policy.patience::<D>(), &mut work, Plainly).await?;
     policy.settled::<D>(&outcome);
     Ok(outcome)
 }
@@ -178,6 +195,10 @@ impl Policy {
     /// The handles, made when it is known which database they are about.
     fn metrics<D: Backend>(&self) -> &Metrics {
         self.metrics.get_or_init(|| Metrics::new(D::NAME))
+    }
+
+    fn patience<D: Backend>(&self) -> Patience {
+        Patience::new(self.limit.unwrap_or(D::LIMIT).saturating_sub(LAST_LOOK))
     }
 
     fn settled<D: Backend>(&self, outcome: &Outcome) {
@@ -224,7 +245,14 @@ struct Doubt {
 }
 
 /// Tries until it is settled. `commit` is an argument so that a test can lose its reply.
-async fn attempts<D, E, F, C>(db: &D, keyed: &Keyed, policy: &Policy, work: &mut F, commit: C) -> Result<Outcome, E>
+async fn attempts<D, E, F, C>(
+    db: &D,
+    keyed: &Keyed,
+    policy: &Policy,
+    mut patience: Patience,
+    work: &mut F,
+    commit: C,
+) -> Result<Outcome, E>
 where
     D: Backend,
     F: for<'t> FnMut(&'t mut Transaction<'static, D::Sql>) -> BoxFuture<'t, Result<Answer, E>> + Send,
@@ -236,7 +264,7 @@ where
     let mut overtaken = false;
     let mut attempts = policy.retry.begin();
     loop {
-        let error = match attempt(db, &claim, policy, work, &commit, &mut doubt).await {
+        let error = match attempt(db, &claim, policy, &mut patience, work, &commit, &mut doubt).await {
             Ok(Some(outcome)) => return Ok(outcome),
             // Somebody else was faster, and the next look sees what became of it.
             Ok(None) if !overtaken => {
@@ -246,7 +274,8 @@ where
             Ok(None) => Error::Overtaken.into(),
             Err(error) => error,
         };
-        if !attempts.again(error.kind()).await {
+        let again = !patience.is_over() && patience.wait(attempts.again(error.kind())).await.unwrap_or(false);
+        if !again {
             return match doubt {
                 None => Err(error),
                 Some(doubt) => after_all(db, &claim, doubt).await.map_err(E::from),
@@ -257,8 +286,8 @@ where
 
 /// The last word on a commit whose reply was lost: its record is there, or it may still come.
 async fn after_all<D: Backend>(db: &D, claim: &Claim, doubt: Doubt) -> Result<Outcome, Error> {
-    match db.look_up(claim.id).await {
-        Ok(Some(record)) if record.owner == claim.owner => Ok(Outcome::Executed(doubt.answer)),
+    match Patience::new(LAST_LOOK).wait(db.look_up(claim.id)).await {
+        Ok(Ok(Some(record))) if record.owner == claim.owner => Ok(Outcome::Executed(doubt.answer)),
         _ => Err(Error::Db(doubt.error)),
     }
 }
@@ -278,6 +307,7 @@ async fn attempt<D, E, F, C>(
     db: &D,
     claim: &Claim,
     policy: &Policy,
+    patience: &mut Patience,
     work: &mut F,
     commit: &C,
     doubt: &mut Option<Doubt>,
@@ -288,24 +318,26 @@ where
     E: Classified + From<Error> + Send,
     C: Commit,
 {
-    let mut tx = db.begin().await.map_err(Error::from)?;
-    let answer = match prepare::<D, E, F>(&mut tx, claim, policy, work, doubt.as_ref()).await {
+    let mut tx = patience.wait(db.begin()).await?.map_err(Error::from)?;
+    let answer = match prepare::<D, E, F>(&mut tx, claim, policy, patience, work, doubt.as_ref()).await {
         Ok(Ready::ToCommit(answer)) => answer,
         // Awaited, and not left to the drop: until it is done the key would look as if it were in flight.
         Ok(Ready::ToRollBack(outcome)) => {
-            tx.rollback().await.map_err(Error::sql)?;
+            patience.wait(tx.rollback()).await?.map_err(Error::sql)?;
             return Ok(Some(outcome));
         }
         Ok(Ready::Overtaken) => {
-            tx.rollback().await.map_err(Error::sql)?;
+            patience.wait(tx.rollback()).await?.map_err(Error::sql)?;
             return Ok(None);
         }
         Err(error) => {
-            drop(tx.rollback().await);
+            drop(patience.wait(tx.rollback()).await);
             return Err(error);
         }
     };
-    if let Err(error) = commit.commit(tx).await {
+    // A reply that does not come in time is lost.
+    let committed = patience.wait(commit.commit(tx)).await;
+    if let Err(error) = committed.unwrap_or_else(|_| Err(steadfast_db::Error::CommitUnknown(unanswered()))) {
         let error = Arc::new(error);
         if matches!(*error, steadfast_db::Error::CommitUnknown(_)) {
             *doubt = Some(Doubt { answer, error: Arc::clone(&error) });
@@ -315,11 +347,17 @@ where
     Ok(Some(Outcome::Executed(answer)))
 }
 
+/// As if the connection had broken.
+fn unanswered() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
+}
+
 /// Look-up first, effects, record last.
 async fn prepare<D, E, F>(
     tx: &mut Transaction<'static, D::Sql>,
     claim: &Claim,
     policy: &Policy,
+    patience: &mut Patience,
     work: &mut F,
     doubt: Option<&Doubt>,
 ) -> Result<Ready, E>
@@ -328,7 +366,7 @@ where
     F: for<'t> FnMut(&'t mut Transaction<'static, D::Sql>) -> BoxFuture<'t, Result<Answer, E>> + Send,
     E: From<Error> + Send,
 {
-    let (alone, seen) = D::enter(tx, claim.id).await?;
+    let (alone, seen) = patience.wait(D::enter(tx, claim.id)).await??;
     if let (Some(record), Some(doubt)) = (&seen, doubt)
         && record.owner == claim.owner
     {
@@ -347,7 +385,7 @@ where
         return Ok(Ready::ToRollBack(Outcome::Executed(answer)));
     }
     match done(change, claim, policy, &answer) {
-        Some(change) if D::write(tx, claim.id, &change).await? => Ok(Ready::ToCommit(answer)),
+        Some(change) if patience.wait(D::write(tx, claim.id, &change)).await?? => Ok(Ready::ToCommit(answer)),
         // Effects without a record must not be committed.
         _ => Ok(Ready::Overtaken),
     }

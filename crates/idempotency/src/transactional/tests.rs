@@ -45,7 +45,7 @@ async fn lossy(times: u32, committed: bool) -> (TestDb, Result<Outcome, Error>, 
     let key = IdempotencyKey::new("k").unwrap();
     let keyed = Keyed::new(&Scope::new("s"), "u", &key, Fingerprint::of_data(b"1"));
     let commit = Lossy { times: AtomicU32::new(times), committed };
-    let outcome = attempts(&*db, &keyed, &policy, &mut effect, commit).await;
+    let outcome = attempts(&*db, &keyed, &policy, policy.patience::<steadfast_db::Db>(), &mut effect, commit).await;
     let effects = sqlx::query_scalar("select count(*) from effect").fetch_one(db.readers()).await.unwrap();
     (db, outcome, effects)
 }

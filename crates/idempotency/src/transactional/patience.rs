@@ -1,0 +1,49 @@
+//! How long the database may keep a request waiting.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use crate::Error;
+
+/// Each step has so much even when there is nothing left, so that what is there already is taken.
+const LEAST: Duration = Duration::from_millis(20);
+
+/// What is left of the time that a request may wait for its database. The work itself takes its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience(Duration);
+
+impl Patience {
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self(limit)
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        self.0.is_zero()
+    }
+
+    /// Waits, and no longer than there is patience.
+    pub(crate) async fn wait<T>(&mut self, step: impl Future<Output = T>) -> Result<T, Error> {
+        let begun = Instant::now();
+        let done = timeout(self.0.max(LEAST), step).await;
+        self.0 = self.0.saturating_sub(begun.elapsed());
+        done.map_err(|_| Error::TimedOut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_steps_share_one_limit() {
+        let mut patience = Patience::new(Duration::from_millis(100));
+        let begun = Instant::now();
+        patience.wait(tokio::time::sleep(Duration::from_millis(30))).await.unwrap();
+        assert!(!patience.is_over());
+        let late = patience.wait(tokio::time::sleep(Duration::from_mins(1))).await;
+        assert!(matches!(late, Err(Error::TimedOut)) && patience.is_over());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert_eq!(patience.wait(async { 7 }).await.unwrap(), 7, "what is there already is taken");
+    }
+}
