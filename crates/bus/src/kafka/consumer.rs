@@ -110,9 +110,13 @@ impl Member {
                         return Ok(taken);
                     }
                 }
+                // An outage leaves hundreds behind: each in a call of its own would cost the caller a turn and a broker a
+                // question.
                 Some(Err(error)) if taken.is_empty() => {
                     self.judge(error).await?;
-                    return Ok(taken);
+                    if Instant::now() >= deadline {
+                        return Ok(taken);
+                    }
                 }
                 Some(Err(error)) => {
                     self.fault = Some(error);
