@@ -80,7 +80,7 @@ enum Command {
 }
 
 /// What a command that this build lacks is told.
-#[cfg(not(feature = "kafka"))]
+#[cfg(not(all(feature = "demo", feature = "kafka")))]
 #[derive(Debug, clap::Args)]
 struct Anything {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
@@ -105,6 +105,12 @@ enum Bench {
     /// Events a second from an outbox to Kafka (not in this build).
     #[cfg(not(feature = "kafka"))]
     Outbox(Anything),
+    /// Orders a second through a platform that runs already, latencies, and the six figures that were asked for.
+    #[cfg(all(feature = "demo", feature = "kafka"))]
+    Platform(bench::platform::Arguments),
+    /// Orders a second through a platform that runs already (not in this build).
+    #[cfg(not(all(feature = "demo", feature = "kafka")))]
+    Platform(Anything),
     /// Events a second from Kafka into a read model, beside upserts by hand; latency.
     #[cfg(feature = "kafka")]
     Projection(bench::projection::Arguments),
@@ -177,6 +183,10 @@ async fn measure(bench: Bench) -> Result<()> {
         Bench::Lock(_) => anyhow::bail!("this build lacks PostgreSQL: build it with `--features postgres`"),
         #[cfg(feature = "kafka")]
         Bench::Outbox(arguments) => bench::outbox::run(arguments).await,
+        #[cfg(all(feature = "demo", feature = "kafka"))]
+        Bench::Platform(arguments) => bench::platform::run(arguments).await,
+        #[cfg(not(all(feature = "demo", feature = "kafka")))]
+        Bench::Platform(_) => anyhow::bail!("this build lacks GoodGo or Kafka: build it with `--features demo,kafka`"),
         #[cfg(feature = "kafka")]
         Bench::Projection(arguments) => bench::projection::run(arguments).await,
         #[cfg(not(feature = "kafka"))]

@@ -12,6 +12,8 @@ pub(crate) mod lock;
 mod meter;
 #[cfg(feature = "kafka")]
 pub(crate) mod outbox;
+#[cfg(all(feature = "demo", feature = "kafka"))]
+pub(crate) mod platform;
 #[cfg(feature = "kafka")]
 pub(crate) mod projection;
 mod report;

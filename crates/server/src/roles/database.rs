@@ -16,7 +16,7 @@ use steadfast_host::config;
 #[serde(transparent)]
 pub(crate) struct Database(
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "read only where PostgreSQL is built in"))]
-    config::Database,
+    pub(super) config::Database,
 );
 
 #[cfg(feature = "postgres")]

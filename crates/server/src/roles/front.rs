@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use goodgo_pos::check::{EventLog, Stores, topics};
 use goodgo_pos::client::{Client, Limits, Request};
 use goodgo_pos::replay::{self, Mint};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use steadfast_bus::kafka::{NewTopics, Reach};
@@ -146,6 +147,21 @@ impl Front {
         })
     }
 
+    /// The server of the databases, for a measurement that makes its own there.
+    pub(crate) fn postgres(&self) -> String {
+        server_of(self.databases.orchestrator.0.url().expose_secret()).to_owned()
+    }
+
+    /// The password of that server's user, where it is not left to the environment.
+    pub(crate) fn password(&self) -> Option<SecretString> {
+        self.databases.orchestrator.0.password()
+    }
+
+    /// Kafka's brokers, separated by commas.
+    pub(crate) fn brokers(&self) -> String {
+        self.kafka.0.brokers()
+    }
+
     /// Resident memory of each replica in MiB, as itself says it; those that do not answer are left out.
     pub(crate) async fn memory(&self) -> BTreeMap<String, f64> {
         let client = Client::new(Limits { time: ANSWER, ..Limits::default() });
@@ -167,6 +183,12 @@ async fn open(database: &Database, place: &str) -> Result<Db> {
     database.check(place)?;
     database.probe(OPERATOR)?.answers().await.with_context(|| place.to_owned())?;
     Ok(database.handle(OPERATOR)?)
+}
+
+/// A database's URL without its database.
+fn server_of(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    url.get(host..).and_then(|rest| rest.find(['/', '?'])).and_then(|at| url.get(..host + at)).unwrap_or(url)
 }
 
 /// The value of a metric without labels.
@@ -192,6 +214,13 @@ mod tests {
         let token = front.mint(&["order.place"]).unwrap()("till-1");
         assert_eq!(token.split('.').count(), 3);
         assert!(!format!("{front:?}").contains("0123456789abcdef"));
+    }
+
+    #[test]
+    fn a_server_is_what_stands_before_its_database() {
+        for url in ["postgres://a@h:1/shop?sslmode=disable", "postgres://a@h:1/shop", "postgres://a@h:1"] {
+            assert_eq!(server_of(url), "postgres://a@h:1");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// `[kafka]`.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Kafka(config::Kafka);
+pub(crate) struct Kafka(pub(super) config::Kafka);
 
 impl Kafka {
     /// What a client is told.

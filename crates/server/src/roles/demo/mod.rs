@@ -18,4 +18,6 @@ mod tests;
 
 pub(crate) use arguments::{Arguments, NodeArguments};
 pub(crate) use child::run_node;
+#[cfg(feature = "kafka")]
+pub(crate) use rest::wait as at_rest;
 pub(crate) use run::run;

@@ -7,7 +7,7 @@ use goodgo_pos::check::{Stores, under_way};
 use tokio::time::Instant;
 
 /// Waits until nothing moves any more, at most `limit`; answers whether that is so.
-pub(super) async fn wait(stores: &Stores, limit: Duration) -> Result<bool> {
+pub(crate) async fn wait(stores: &Stores, limit: Duration) -> Result<bool> {
     let deadline = Instant::now() + limit;
     while !under_way(stores).await?.is_nothing() {
         if Instant::now() >= deadline {

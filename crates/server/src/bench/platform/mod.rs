@@ -1,0 +1,125 @@
+//! `steadfast bench platform`: orders a second through the front door of a platform that runs already, and how long one takes
+//! to be accepted, to be completed and to be visible in the read model; then the six figures that were asked for, each
+//! measured by this run or by the bench that its command names.
+//!
+//! Orders a second are measured with so many tills at once, each waiting for its order's end. Latencies are measured
+//! afterwards at a steady half of that rate: at the peak they would only tell how many tills there are. Accepted is what the
+//! client sees; completed and visible are moments of the journal and of the read model, so the clocks of the machines must
+//! agree.
+
+mod moments;
+mod orders;
+mod required;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use goodgo_pos::check::Stores;
+
+use self::moments::Moments;
+use self::orders::Shop;
+use self::required::{Row, Saga};
+use super::load::{Run, drive};
+use super::per_second;
+use super::report::{self, Line};
+use crate::roles::demo::at_rest;
+use crate::roles::front::Front;
+
+const WORK: &str = "platform";
+/// How long everything that was begun may take to its end.
+const REST: Duration = Duration::from_mins(2);
+
+/// What to measure.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Where the platform is, such as the `goodgo/production.toml` of `cargo xtask platform up`.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Tills at once, each waiting for its order's end.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    at_once: u32,
+    /// Seconds at the peak, and again at the steady rate.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// Orders a second while latencies are measured. Without it: half of what was reached at the peak.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: Option<u32>,
+    /// A Redis server of its own for the row of idempotency; without it that row is not measured.
+    #[arg(long, env = "STEADFAST_BENCH_REDIS", hide_env_values = true, value_name = "URL")]
+    redis: Option<String>,
+    /// Leaves the six rows out.
+    #[arg(long)]
+    orders_only: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    let place = || format!("--config {}", arguments.config.display());
+    let (front, opened) = Front::open(&arguments.config).await.with_context(place)?;
+    let stores = front.stores(&opened)?;
+    let shop = Shop::open(&front, &opened).await?;
+    rest(&stores).await?;
+    let length = Duration::from_secs(arguments.seconds.into());
+
+    drive(shop.tills(arguments.at_once), length / 4).await.context("warming up")?;
+    let mut peak = drive(shop.tills(arguments.at_once), length).await.context("at the peak")?;
+    peak.latencies.sort_unstable();
+    let memory = front.memory().await;
+    rest(&stores).await?;
+
+    let rate = arguments.rate.unwrap_or_else(|| half(peak.per_s));
+    let sent = shop.steady(rate, length).await?;
+    rest(&stores).await?;
+    let moments = Moments::read(&opened, &shop.run, &sent).await?;
+    ensure!(!moments.completed.is_empty(), "no order completed: see `steadfast saga list`");
+
+    let mut lines = vec![Line {
+        rss_mb: Some(memory.values().sum()),
+        ..line(format!("completed, {} at once", arguments.at_once), &peak)
+    }];
+    for (what, latencies) in [
+        ("accepted", &moments.accepted),
+        ("completed", &moments.completed),
+        ("visible in the read model", &moments.visible),
+        ("compensated", &moments.compensated),
+    ] {
+        let per_s = per_second(latencies.len(), length);
+        let run = Run { per_s, latencies: latencies.clone(), ..Run::default() };
+        lines.push(line(format!("{what}, {rate} orders/s sent"), &run));
+    }
+    report::print(&lines, arguments.json)?;
+    if !arguments.orders_only {
+        let saga = Saga { orders: &lines[0], completed: &lines[2], compensated: &lines[4] };
+        let mut rows = required::of_this_run(&saga, &command(&arguments));
+        rows.extend(required::measured_apart(&front, arguments.redis.as_deref()).await?);
+        required::print(&Row::in_order(rows), arguments.json)?;
+    }
+    Ok(())
+}
+
+async fn rest(stores: &Stores) -> Result<()> {
+    ensure!(
+        at_rest(stores, REST).await?,
+        "the platform does not come to rest within {REST:?}: is somebody else using it?"
+    );
+    Ok(())
+}
+
+/// What this run was asked for.
+fn command(arguments: &Arguments) -> String {
+    let Arguments { config, at_once, seconds, .. } = arguments;
+    format!("steadfast bench platform --config {} --at-once {at_once} --seconds {seconds}", config.display())
+}
+
+fn line(setting: String, run: &Run) -> Line {
+    let quantile = |of| (!run.latencies.is_empty()).then(|| run.quantile_ms(of));
+    Line { work: WORK, setting, ours_per_s: run.per_s, p50_ms: quantile(50), p99_ms: quantile(99), ..Line::default() }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate of some thousands")]
+fn half(per_s: f64) -> u32 {
+    (per_s / 2.0).clamp(1.0, 10_000.0) as u32
+}
