@@ -34,6 +34,11 @@ usage: cargo xtask TASK
   torture outbox [--minutes N | --seconds N] [--seed S] [--without-deduplication]
           the same from a committed row through relays, Kafka and projectors to a read model; `torture projection` is another
           name of it; with a consumer that applies again what comes again it must fail
+
+  torture idempotency [--minutes N | --seconds N] [--seed S] [--without-store]
+          the same to a service that charges, twice over each store of keys: PostgreSQL in both forms, Redis, a cluster that
+          loses its masters; every key is sent until its answer is known; repeats are counted for each failover; without a
+          store it must fail
 ";
 
 /// The seed of the runs in `ci`: the same faults at the same moments for everybody.
@@ -85,7 +90,7 @@ fn ci() -> Result<()> {
     run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     deny()?;
     test()?;
-    for campaign in ["saga", "outbox"] {
+    for campaign in ["saga", "outbox", "idempotency"] {
         run(whole()?.args(["torture", campaign, "--seconds", CI_SECONDS, "--seed", CI_SEED]))?;
     }
     Ok(())
@@ -94,7 +99,7 @@ fn ci() -> Result<()> {
 /// What the end-to-end tests and the torture start: of the whole workspace with all features, as the tests are built, so that
 /// one build serves all.
 fn build_processes() -> Result<()> {
-    cargo(["build", "--release", "--workspace", "--all-features", "--bins"])
+    cargo(["build", "--release", "--workspace", "--all-features", "--bins", "--example", "charges"])
 }
 
 #[cfg(feature = "torture")]

@@ -5,7 +5,7 @@ mod install;
 pub(crate) mod kafka;
 pub(crate) mod postgres;
 pub(crate) mod process;
-mod redis;
+pub(crate) mod redis;
 
 use std::env;
 use std::fs::{self, File};

@@ -195,7 +195,7 @@ fn state_fault(replication: &str, cluster: &str) -> Option<&'static str> {
 }
 
 /// One command in its inline form, and its answer.
-fn ask(port: u16, command: &str) -> Result<String> {
+pub(crate) fn ask(port: u16, command: &str) -> Result<String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;

@@ -14,15 +14,22 @@ pub(super) enum Campaign {
     Saga,
     /// Relay and read model: `projection` is another name of it.
     Outbox,
+    Idempotency,
 }
 
 impl Campaign {
-    const NAMES: [(&str, Self); 3] = [("saga", Self::Saga), ("outbox", Self::Outbox), ("projection", Self::Outbox)];
+    const NAMES: [(&str, Self); 4] = [
+        ("saga", Self::Saga),
+        ("outbox", Self::Outbox),
+        ("projection", Self::Outbox),
+        ("idempotency", Self::Idempotency),
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Saga => "saga",
             Self::Outbox => "outbox",
+            Self::Idempotency => "idempotency",
         }
     }
 
@@ -31,6 +38,7 @@ impl Campaign {
         match self {
             Self::Saga => "--without-barrier",
             Self::Outbox => "--without-deduplication",
+            Self::Idempotency => "--without-store",
         }
     }
 }
@@ -41,8 +49,8 @@ pub(super) struct Arguments {
     /// How long faults are made. Start, healing and checks come on top.
     pub(super) length: Duration,
     pub(super) seed: u64,
-    /// Participants take effect without looking at their barrier, or a consumer applies what comes again: then the checks
-    /// must find violations.
+    /// Participants take effect without looking at their barrier, a consumer applies what comes again, or no key is kept:
+    /// then the checks must find violations.
     pub(super) weakened: bool,
 }
 
@@ -99,6 +107,7 @@ mod tests {
         assert!(parsed(&["saga", "--without-barrier", "--seed", "7"]).unwrap().weakened);
         let weakened = parsed(&["projection", "--without-deduplication"]).unwrap();
         assert!(weakened.campaign == Campaign::Outbox && weakened.weakened);
+        assert!(parsed(&["idempotency", "--without-store"]).unwrap().weakened);
         assert_eq!(parsed(&["saga", "--seconds", "60"]).unwrap().length, Duration::from_mins(1));
     }
 

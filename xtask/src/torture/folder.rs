@@ -17,8 +17,8 @@ const FIRST_PORT: u16 = 20_000;
 /// Below the ports that the kernel gives to clients.
 const LAST_PORT: u16 = 32_000;
 const STOP_LIMIT: Duration = Duration::from_secs(2);
-/// Programs of ours that a run starts.
-const PROGRAMS: [&str; 2] = ["steadfast", "xtask"];
+/// Programs that a run starts itself; Debian's `redis-server` is a link to one of its siblings.
+const PROGRAMS: [&str; 6] = ["steadfast", "xtask", "charges", "redis-server", "redis-check-rdb", "redis-check-aof"];
 
 /// The folder of one run; nobody else has it until it is dropped.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::handshake;
-use hyper::{Method, Request};
+use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -17,14 +17,15 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 const BODY_MAX: usize = 4 * 1024 * 1024;
 
 /// An answer; a body that is no JSON is its text.
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) body: Value,
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 /// Asks, and waits at most `limit` for the whole answer.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     to: SocketAddr,
     method: Method,
     path: &str,
@@ -48,11 +49,12 @@ async fn exchange(to: SocketAddr, request: Request<Full<Bytes>>) -> Result<Reply
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     let talk = async {
         let response = sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), BODY_MAX).collect().await;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, BODY_MAX).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
         let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
-        Ok::<_, anyhow::Error>(Reply { status, body: serde_json::from_slice(&body).unwrap_or_else(|_| text()) })
+        let body = serde_json::from_slice(&body).unwrap_or_else(|_| text());
+        Ok::<_, anyhow::Error>(Reply { status: head.status.as_u16(), headers: head.headers, body })
     };
     tokio::pin!(connection, talk);
     // The connection carries the talk; it may end first when the other side closes after its answer.

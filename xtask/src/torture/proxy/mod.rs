@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
@@ -53,6 +54,18 @@ impl Network {
 
     /// Listens on `port` for what `from` means for `to`, who is at `upstream`.
     pub(super) async fn proxy(&self, from: &str, to: &str, port: u16, upstream: SocketAddr) -> Result<Proxy> {
+        self.proxy_with_lag(from, to, port, upstream, Duration::ZERO).await
+    }
+
+    /// The same before a Redis that replicates: its replicas come this way too, and get everything so late.
+    pub(super) async fn proxy_with_lag(
+        &self,
+        from: &str,
+        to: &str,
+        port: u16,
+        upstream: SocketAddr,
+        lag: Duration,
+    ) -> Result<Proxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         let listener = listener.with_context(|| format!("listening on {port} for {to}"))?;
         let link = Arc::new(Link {
@@ -61,6 +74,8 @@ impl Network {
             seed: self.seed ^ hash(&format!("{from} to {to}")),
             connections: AtomicU64::new(0),
             blocked: watch::Sender::new(false),
+            cut: watch::Sender::new(false),
+            lag,
             network: self.clone(),
         });
         let (accepting, stop) = (Arc::clone(&link), self.stop.clone());
@@ -97,6 +112,11 @@ impl Proxy {
     pub(super) fn block(&self, blocked: bool) {
         self.link.blocked.send_replace(blocked);
     }
+
+    /// Ends every connection, with what is on its way, and makes none; or makes them again.
+    pub(super) fn cut(&self, cut: bool) {
+        self.link.cut.send_replace(cut);
+    }
 }
 
 #[derive(Debug)]
@@ -106,6 +126,9 @@ struct Link {
     seed: u64,
     connections: AtomicU64,
     blocked: watch::Sender<bool>,
+    cut: watch::Sender<bool>,
+    /// How late what is replicated arrives.
+    lag: Duration,
     network: Network,
 }
 
@@ -130,11 +153,18 @@ async fn carry(client: TcpStream, link: Arc<Link>) {
     if blocked.wait_for(|blocked| !blocked).await.is_err() {
         return;
     }
+    let mut cut = link.cut.subscribe();
+    if *cut.borrow_and_update() {
+        return;
+    }
     // Nobody there: the client sees its connection end, as it would see a refusal.
     let Ok(upstream) = TcpStream::connect(link.upstream).await else { return };
     drop(client.set_nodelay(true));
     drop(upstream.set_nodelay(true));
-    pipe::run(client, upstream, &link).await;
+    tokio::select! {
+        () = pipe::run(client, upstream, &link) => {}
+        _ = cut.wait_for(|cut| *cut) => {}
+    }
 }
 
 /// FNV-1a: the same in every build.
@@ -144,8 +174,6 @@ fn hash(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::timeout;
 
@@ -205,6 +233,40 @@ mod tests {
         proxy.block(false);
         client.read_exact(&mut byte).await.unwrap();
         assert_eq!((byte, *count.borrow()), ([3], 2));
+        network.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_cut_ends_what_is_there_and_lets_nothing_in_until_it_is_mended() {
+        let network = Network::new(1);
+        let (proxy, mut client, _) = proxied(&network).await;
+        client.write_u8(1).await.unwrap();
+        client.read_u8().await.unwrap();
+        let address = client.peer_addr().unwrap();
+        proxy.cut(true);
+        assert!(client.read_u8().await.is_err());
+        let mut late = TcpStream::connect(address).await.unwrap();
+        assert!(late.read_u8().await.is_err());
+        proxy.cut(false);
+        let mut mended = TcpStream::connect(address).await.unwrap();
+        mended.write_u8(1).await.unwrap();
+        assert_eq!(mended.read_u8().await.unwrap(), 2);
+        network.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_replicated_meets_no_mishap_and_comes_late() {
+        let network = Network::new(1);
+        let (address, _) = upstream().await;
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
+        let lag = Duration::from_millis(50);
+        let _proxy = network.proxy_with_lag("a replica", "its master", free, address, lag).await.unwrap();
+        let mut replica = TcpStream::connect((Ipv4Addr::LOCALHOST, free)).await.unwrap();
+        network.set(Rates { cut: 10_000, delay: 0, stall: 0 });
+        let begun = tokio::time::Instant::now();
+        replica.write_all(b"PSYNC").await.unwrap();
+        assert_eq!(replica.read_u8().await.unwrap(), b'Q');
+        assert!(begun.elapsed() >= lag);
         network.close().await;
     }
 

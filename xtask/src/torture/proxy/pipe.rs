@@ -19,8 +19,8 @@ pub(super) async fn run(client: TcpStream, upstream: TcpStream, link: &Link) {
     let (from_client, to_client) = client.into_split();
     let (from_upstream, to_upstream) = upstream.into_split();
     let mut rng = link.next_rng();
-    let drop_reply = AtomicBool::new(false);
-    let pipe = |direction, rng| Pipe { direction, rng, link, drop_reply: &drop_reply };
+    let (drop_reply, replicates) = (AtomicBool::new(false), AtomicBool::new(false));
+    let pipe = |direction, rng| Pipe { direction, rng, link, drop_reply: &drop_reply, replicates: &replicates };
     let requests = pipe(Direction::Request, rng.fork()).carry(from_client, to_upstream);
     let replies = pipe(Direction::Reply, rng.fork()).carry(from_upstream, to_client);
     tokio::pin!(requests, replies);
@@ -43,6 +43,8 @@ struct Pipe<'a> {
     link: &'a Link,
     /// Set by a request whose reply must not arrive.
     drop_reply: &'a AtomicBool,
+    /// Set by the request that makes it the connection of a replica.
+    replicates: &'a AtomicBool,
 }
 
 impl Pipe<'_> {
@@ -54,11 +56,29 @@ impl Pipe<'_> {
                 drop(to.shutdown().await);
                 return End::Closed;
             }
+            if self.is_replicated(&piece[..length]) {
+                if self.direction == Direction::Reply {
+                    sleep(self.link.lag).await;
+                }
+                if to.write_all(&piece[..length]).await.is_err() {
+                    return End::Cut;
+                }
+                continue;
+            }
             let Some(passes) = self.meet(length).await else { return End::Cut };
             if to.write_all(&piece[..passes]).await.is_err() || passes < length {
                 return End::Cut;
             }
         }
+    }
+
+    /// Whether the connection is a replica's: it only lags.
+    fn is_replicated(&self, piece: &[u8]) -> bool {
+        let asks = || self.direction == Direction::Request && piece.windows(5).any(|word| word == b"PSYNC");
+        if !self.link.lag.is_zero() && asks() {
+            self.replicates.store(true, Ordering::Relaxed);
+        }
+        self.replicates.load(Ordering::Relaxed)
     }
 
     /// How many of the bytes arrive; none at all when the connection ends before them.

@@ -250,7 +250,7 @@ mod tests {
     }
 
     fn reply(id: &str, status: &str) -> Reply {
-        Reply { status: 200, body: json!({ "saga_id": id, "status": status }) }
+        Reply { status: 200, body: json!({ "saga_id": id, "status": status }), ..Reply::default() }
     }
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
         assert!(intent.faults.is_empty());
         accepted(&mut intent, &reply("b", "completed"));
         accepted(&mut intent, &reply("a", "compensated"));
-        accepted(&mut intent, &Reply { status: 200, body: Value::Null });
+        accepted(&mut intent, &Reply { status: 200, ..Reply::default() });
         assert_eq!(intent.faults.len(), 3, "{:?}", intent.faults);
     }
 }
