@@ -25,7 +25,7 @@ pub type BoxFuture<'t, T> = Pin<Box<dyn Future<Output = T> + Send + 't>>;
 /// | an answer with 2xx | its effect and the answer | the same answer |
 /// | a refusal (see [`Answer::problem`]) of a compensatable step's action | the refusal alone | the same refusal |
 /// | any other answer | nothing | `work` again |
-/// | an error that is retriable | nothing | `work` at once, up to 8 times |
+/// | an error that is retriable | nothing | `work` at once, up to 8 times, as the process's [budget](steadfast_db::tx::Budget) of retries allows |
 /// | another error, or a panic, or the caller goes away | nothing | `work` again |
 ///
 /// When the answer to the commit is lost, the error is [`steadfast_db::Error::CommitUnknown`] and nothing is tried again
@@ -45,19 +45,16 @@ where
     F: for<'t> FnMut(&'t mut Transaction<'static, B::Sql>) -> BoxFuture<'t, Result<Answer, E>>,
     E: Classified + From<Error>,
 {
-    let policy = Policy::default();
-    let mut attempt = 1;
+    let mut attempts = Policy::default().begin();
     loop {
         let error = match once(db, call, route, body, now, &mut work).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(lost)) => return Err(Error::Db(lost).into()),
             Err(error) => error,
         };
-        if !error.kind().is_retriable() || attempt >= policy.attempts {
+        if !attempts.again(error.kind()).await {
             return Err(error);
         }
-        tokio::time::sleep(policy.backoff.pause(attempt, fastrand::u64(..))).await;
-        attempt += 1;
     }
 }
 
