@@ -1,13 +1,15 @@
 //! The workspace's own tasks: `cargo xtask test` runs every test, `cargo xtask ci` everything that a change must pass,
-//! `cargo xtask services` the servers that development and tests talk to, `cargo xtask torture` the fault campaigns.
+//! `cargo xtask services` the servers that development and tests talk to, `cargo xtask platform` GoodGo as it would be
+//! deployed, `cargo xtask torture` the fault campaigns.
 
+mod platform;
 mod services;
 #[cfg(feature = "torture")]
 mod torture;
 
 use std::env;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -26,6 +28,11 @@ usage: cargo xtask TASK
           redis     a cluster at 127.0.0.1:7001 to 7006, one server that keeps every write at 127.0.0.1:16399
           kafka     127.0.0.1:19092; with --brokers 3 also 19094 and 19096
 
+  platform up|down|status
+          GoodGo as it would be deployed, on servers of its own: three replicas of each service, two orchestrators, two relays,
+          two projectors, and HAProxy before them; `up` builds, installs what is missing, starts and waits, `down` stops and
+          removes the data, `status` tells each and fails unless all are up; goodgo/production.toml says where they are
+
   torture saga [--minutes N | --seconds N] [--seed S] [--without-barrier]
           real processes and servers of its own, killed, stopped and cut off by the seed's timeline, then checked;
           the last line is a JSON summary, the exit code tells; a failing run keeps its logs below target/torture;
@@ -41,6 +48,8 @@ usage: cargo xtask TASK
           store it must fail
 ";
 
+/// Names a folder of other builds of the programs, such as unoptimised ones; then nothing is built.
+const PROGRAMS: &str = "XTASK_PROGRAMS";
 /// The seed of the runs in `ci`: the same faults at the same moments for everybody.
 const CI_SEED: &str = "20260101";
 const CI_SECONDS: &str = "60";
@@ -53,6 +62,7 @@ fn main() -> Result<ExitCode> {
         "test" => test(),
         "ci" => ci(),
         "services" => return services::run(root()?, rest),
+        "platform" => return platform(rest),
         "torture" => return torture(rest),
         #[cfg(feature = "torture")]
         "torture-participant" => return torture::participant(rest),
@@ -110,20 +120,44 @@ fn torture(arguments: &[String]) -> Result<ExitCode> {
 /// This build has no runtime and no database client in it, so that `cargo xtask` is ready at once; the torture has.
 #[cfg(not(feature = "torture"))]
 fn torture(arguments: &[String]) -> Result<ExitCode> {
+    become_whole("torture", arguments)
+}
+
+#[cfg(feature = "torture")]
+fn platform(arguments: &[String]) -> Result<ExitCode> {
+    platform::run(root()?, arguments)
+}
+
+/// What only looks or ends needs nothing built.
+#[cfg(not(feature = "torture"))]
+fn platform(arguments: &[String]) -> Result<ExitCode> {
+    if platform::is_up(arguments) { become_whole("platform", arguments) } else { platform::run(root()?, arguments) }
+}
+
+#[cfg(not(feature = "torture"))]
+fn become_whole(task: &str, arguments: &[String]) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt as _;
 
-    if !arguments.is_empty() {
+    if !arguments.is_empty() && env::var_os(PROGRAMS).is_none() {
+        services::build_tools()?;
         build_processes()?;
     }
-    let mut torture = whole()?;
-    torture.arg("torture").args(arguments).current_dir(root()?);
+    let mut whole = whole()?;
+    whole.arg(task).args(arguments).current_dir(root()?);
     // In the same process: a signal to the one reaches the other.
-    Err(torture.exec()).with_context(|| format!("starting {torture:?}"))
+    Err(whole.exec()).with_context(|| format!("starting {whole:?}"))
 }
 
 /// This program with everything in it, as `build_processes` has left it.
 fn whole() -> Result<Command> {
-    Ok(Command::new(root()?.join("target/release/xtask")))
+    Ok(Command::new(programs()?.join("xtask")))
+}
+
+/// Where the programs are.
+fn programs() -> Result<PathBuf> {
+    let folder = env::var_os(PROGRAMS).map_or(root()?.join("target/release"), PathBuf::from);
+    // Processes are started in folders of their own.
+    folder.canonicalize().with_context(|| format!("the folder of programs, {}", folder.display()))
 }
 
 /// Licences, bans and sources; advisories need a database from elsewhere and are left to a scheduled job.

@@ -56,7 +56,7 @@ mod tests {
         (outcome, made.load(Ordering::SeqCst))
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn only_what_passes_is_waited_for() {
         let away: fn() -> Error = || Error::Listen(std::io::Error::other("away"));
         let wrong: fn() -> Error = || Error::Installed("another");

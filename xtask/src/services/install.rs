@@ -72,6 +72,15 @@ pub(crate) fn build_tools() -> Result<()> {
     if missing.is_empty() { Ok(()) } else { install(&packages, &missing) }
 }
 
+/// What stands before several processes of a kind.
+#[cfg(feature = "torture")]
+pub(crate) fn haproxy() -> Result<()> {
+    match find("haproxy", &[PathBuf::from("/usr/sbin")]) {
+        Some(_) => Ok(()),
+        None => install(&["haproxy"], &["haproxy"]),
+    }
+}
+
 fn apt(is_root: bool, arguments: &[&str]) -> Result<()> {
     let prefix: &[&str] = if is_root { &[] } else { &["sudo"] };
     let words = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], arguments].concat();

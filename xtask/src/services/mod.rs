@@ -16,6 +16,8 @@ use anyhow::{Context, Result, bail};
 
 use self::etcd::Etcd;
 pub(crate) use self::install::build_tools;
+#[cfg(feature = "torture")]
+pub(crate) use self::install::{find, haproxy};
 use self::kafka::Kafka;
 use self::postgres::Postgres;
 use self::redis::Redis;
@@ -49,11 +51,15 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    fn is_up(&self) -> bool {
+    pub(crate) fn new(fault: Option<String>, address: String, pids: Vec<u32>, folder: String) -> Self {
+        Self { fault, address, pids, folder }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
         self.fault.is_none()
     }
 
-    fn line(&self, name: &str) -> String {
+    pub(crate) fn line(&self, name: &str) -> String {
         let state = self.fault.as_ref().map_or_else(|| "up".to_owned(), |fault| format!("down ({fault})"));
         let pids = match self.pids.as_slice() {
             [] => "-".to_owned(),
@@ -136,7 +142,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     Ok(if all_up { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn up(service: &dyn Service, target: &Path) -> Result<()> {
+pub(crate) fn up(service: &dyn Service, target: &Path) -> Result<()> {
     let name = service.name();
     let before = service.status(target)?;
     if before.is_up() {
@@ -215,7 +221,7 @@ fn distance(left: &str, right: &str) -> usize {
 }
 
 #[expect(clippy::print_stdout, reason = "a command of the terminal says what it does")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 

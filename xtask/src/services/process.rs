@@ -64,7 +64,7 @@ impl Group {
 }
 
 /// Starts a server in the background, its output appended to `log`. It outlives this program and its terminal's ^C.
-pub(super) fn start(command: &mut Command, log: &Path) -> Result<()> {
+pub(crate) fn start(command: &mut Command, log: &Path) -> Result<()> {
     let output = File::options().create(true).append(true).open(log);
     let output = output.with_context(|| format!("opening {}", log.display()))?;
     let errors = output.try_clone().context("sharing the log between output and errors")?;
@@ -84,7 +84,7 @@ pub(super) fn finish(command: &mut Command) -> Result<()> {
 }
 
 /// Waits for a started server. `is_alive` cuts the wait short when the server has given up.
-pub(super) fn wait_ready(
+pub(crate) fn wait_ready(
     logs: &[PathBuf],
     is_alive: impl Fn() -> Result<bool>,
     is_ready: impl Fn() -> Result<bool>,
@@ -106,7 +106,7 @@ pub(super) fn wait_ready(
 }
 
 /// Refuses a port that somebody else listens on.
-pub(super) fn require_free(port: u16) -> Result<()> {
+pub(crate) fn require_free(port: u16) -> Result<()> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {

@@ -34,7 +34,7 @@ pub(super) fn steadfast(folder: &Folder) -> Result<PathBuf> {
     folder.program(&built, "steadfast")
 }
 
-pub(super) fn local(port: u16) -> SocketAddr {
+pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 

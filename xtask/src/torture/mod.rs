@@ -9,8 +9,8 @@
 
 mod arguments;
 mod folder;
-mod ground;
-mod http;
+pub(crate) mod ground;
+pub(crate) mod http;
 mod idempotency;
 mod outbox;
 mod process;
@@ -18,7 +18,7 @@ mod proxy;
 mod report;
 mod saga;
 mod timeline;
-mod token;
+pub(crate) mod token;
 
 use std::path::Path;
 use std::process::ExitCode;

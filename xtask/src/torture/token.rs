@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
 /// A bearer of a user for the API.
-pub(super) fn mint(secret: &[u8], kid: &str, claims: &Value) -> String {
+pub(crate) fn mint(secret: &[u8], kid: &str, claims: &Value) -> String {
     let header = json!({ "alg": "HS256", "typ": "JWT", "kid": kid });
     let signed = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
