@@ -51,6 +51,7 @@ pub(crate) struct Arguments {
     pub(super) json: bool,
 }
 
+#[cfg(feature = "kafka")]
 impl Arguments {
     /// The flag that only a platform in this process can follow, if one is given together with `--config`; and why.
     pub(super) fn not_elsewhere(&self) -> Option<(&'static str, &'static str)> {
