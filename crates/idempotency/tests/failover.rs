@@ -24,6 +24,8 @@ fn nth(number: u64, second: bool) -> Claim {
     Claim {
         id: RecordId::derive("s", "u", &number.to_string()),
         owner: Owner::from_bytes(token),
+        // Longer than the look at every key takes.
+        lease: Duration::from_hours(1),
         ..claim("", 0, "a", true)
     }
 }
