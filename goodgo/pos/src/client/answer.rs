@@ -23,6 +23,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether it is none yet: the service was not ready for the question, which may be sent again under its key.
+    pub fn is_for_later(&self) -> bool {
+        let status = self.status.as_u16();
+        status == 408
+            || status == 425
+            || status == 429
+            || status >= 500
+            || status == 409 && (self.is_problem(&problem::IN_FLIGHT) || self.is_problem(&problem::OUTCOME_UNKNOWN))
+    }
+
     /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use serde_json::Value;
-use steadfast::core::problem;
 use steadfast::core::retry::Backoff;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,16 +17,6 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duratio
 /// Pauses between looks at a read model.
 const LOOK: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(1) };
 
-/// Whether an answer is none: the service was not ready for the question.
-fn is_for_later(answer: &Answer) -> bool {
-    let status = answer.status.as_u16();
-    status == 408
-        || status == 425
-        || status == 429
-        || status >= 500
-        || status == 409 && (answer.is_problem(&problem::IN_FLIGHT) || answer.is_problem(&problem::OUTCOME_UNKNOWN))
-}
-
 impl Till {
     /// Sends the request until it is answered, always under its one key; `None` when patience ends. `name` seeds the
     /// pauses.
@@ -36,7 +25,7 @@ impl Till {
         let mut failures = 0_u32;
         loop {
             let asked = match self.client.send(request).await {
-                Ok(answer) if !is_for_later(&answer) => return Some(answer),
+                Ok(answer) if !answer.is_for_later() => return Some(answer),
                 Ok(answer) => answer.retry_after(),
                 Err(Error::Request { .. }) => return None,
                 Err(_) => None,

@@ -65,8 +65,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let length = Duration::from_secs(arguments.seconds.into());
 
     drive(shop.tills(arguments.at_once), length / 4).await.context("warming up")?;
+    shop.turned_away();
     let mut peak = drive(shop.tills(arguments.at_once), length).await.context("at the peak")?;
     peak.latencies.sort_unstable();
+    let turned_away = shop.turned_away();
     let memory = front.memory().await;
     rest(&stores).await?;
 
@@ -76,10 +78,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let moments = Moments::read(&opened, &shop.run, &sent).await?;
     ensure!(!moments.completed.is_empty(), "no order completed: see `steadfast saga list`");
 
-    let mut lines = vec![Line {
-        rss_mb: Some(memory.values().sum()),
-        ..line(format!("completed, {} at once", arguments.at_once), &peak)
-    }];
+    let mut at_once = line(format!("completed, {} at once", arguments.at_once), &peak);
+    at_once.rss_mb = Some(memory.values().sum());
+    at_once.more.insert("turned_away", amount(turned_away));
+    let mut lines = vec![at_once];
     for (what, latencies) in [
         ("accepted", &moments.accepted),
         ("completed", &moments.completed),
@@ -90,6 +92,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         let run = Run { per_s, latencies: latencies.clone(), ..Run::default() };
         lines.push(line(format!("{what}, {rate} orders/s sent"), &run));
     }
+    lines[1].more.insert("turned_away", amount(shop.turned_away()));
     report::print(&lines, arguments.json)?;
     if !arguments.orders_only {
         let saga = Saga { orders: &lines[0], completed: &lines[2], compensated: &lines[4] };
@@ -117,6 +120,11 @@ fn command(arguments: &Arguments) -> String {
 fn line(setting: String, run: &Run) -> Line {
     let quantile = |of| (!run.latencies.is_empty()).then(|| run.quantile_ms(of));
     Line { work: WORK, setting, ours_per_s: run.per_s, p50_ms: quantile(50), p99_ms: quantile(99), ..Line::default() }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
+const fn amount(count: u64) -> f64 {
+    count as f64
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate of some thousands")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, ensure};
 use goodgo_inventory::{OpeningStock, stock_up};
 use goodgo_pos::client::{Answer, Client, Limits, Request};
 use goodgo_pos::replay::Mint;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use steadfast_core::{Clock, Timestamp};
 use steadfast_host::clock::System;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::bench::load::Work;
 use crate::roles::front::{Front, Opened};
@@ -25,6 +25,9 @@ const STOCK: i64 = 1_000_000_000;
 const USERS: u64 = 256;
 /// What a till may do.
 const TILL: [&str; 2] = ["order.place", "payment.process"];
+/// How long one order is tried, and the pause after a service was not ready for it.
+const PATIENCE: Duration = Duration::from_mins(1);
+const AGAIN: Duration = Duration::from_millis(100);
 /// One of so many orders is paid with a card that is declined: its saga is compensated.
 const DECLINED: u64 = 10;
 
@@ -37,6 +40,8 @@ pub(super) struct Shop {
     /// What the orders' numbers begin with, unlike those of every other run.
     pub(super) run: String,
     count: Arc<AtomicU64>,
+    /// How often an order was not taken at once.
+    turned_away: Arc<AtomicU64>,
 }
 
 /// An order that was accepted.
@@ -68,6 +73,7 @@ impl Shop {
             mint: front.mint(&TILL)?,
             run: format!("bench-{:012x}-", fastrand::u64(..1 << 48)),
             count: Arc::default(),
+            turned_away: Arc::default(),
         })
     }
 
@@ -111,10 +117,30 @@ impl Shop {
 
     async fn send(&self, request: &Request) -> Result<Sent> {
         let (at, begun) = (System.now(), Instant::now());
-        let answer = self.client.send(request).await?;
+        let answer = self.ask(request).await?;
         let accepted = begun.elapsed();
-        let id = saga_of(&answer).with_context(|| turned_away(&answer))?;
+        let id = saga_of(&answer).with_context(|| unexpected(&answer))?;
         Ok(Sent { saga: id, at, accepted })
+    }
+
+    /// Sends until it is taken, always under its one key: what that costs belongs to the latency.
+    async fn ask(&self, request: &Request) -> Result<Answer> {
+        let begun = Instant::now();
+        loop {
+            let why = match self.client.send(request).await {
+                Ok(answer) if !answer.is_for_later() => return Ok(answer),
+                Ok(answer) => anyhow!(unexpected(&answer)),
+                Err(error) => error.into(),
+            };
+            ensure!(begun.elapsed() < PATIENCE, "an order was not taken within {PATIENCE:?}: {why:#}");
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// How often an order was not taken at once, since this was last asked.
+    pub(super) fn turned_away(&self) -> u64 {
+        self.turned_away.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -124,10 +150,8 @@ pub(super) struct Till(Shop);
 impl Work for Till {
     async fn once(&mut self) -> Result<()> {
         let request = self.0.request(false).header("prefer", "wait=30");
-        let answer = self.0.client.send(&request).await?;
-        if answer.status.as_u16() != 201 {
-            bail!("an order did not complete within 30 s: {}", turned_away(&answer));
-        }
+        let answer = self.0.ask(&request).await?;
+        ensure!(answer.status.as_u16() == 201, "an order did not complete: {}", unexpected(&answer));
         Ok(())
     }
 }
@@ -136,7 +160,7 @@ fn product(n: u64) -> String {
     format!("bench-{n}")
 }
 
-fn turned_away(answer: &Answer) -> String {
+fn unexpected(answer: &Answer) -> String {
     format!("the front door answered {}: {}", answer.status, answer.detail())
 }
 

@@ -168,7 +168,7 @@ fn table(rows: &[Row]) -> Table {
         let join = |parts: Vec<Option<String>>| parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let required = join(vec![per_s(row.required_per_s), Some(format!("{:.0} ms", row.required_ms))]);
         let measured = join(vec![per_s(row.measured_per_s), quantile("p50", row.p50_ms), quantile("p99", row.p99_ms)]);
-        let ratio = row.ratio.map_or_else(String::new, |it| format!("{it:.1}"));
+        let ratio = row.ratio.map_or_else(String::new, |it| format!("{it:.2}"));
         table.add_row([
             Cell::new(row.figure),
             Cell::new(required),
@@ -222,6 +222,6 @@ mod tests {
             assert!(row.contains(name), "{name} in {row}");
         }
         assert!(rows[0].contains("500/s, 2000 ms") && rows[0].contains("800/s, p50 10.00 ms, p99 40.00 ms"), "{text}");
-        assert!(rows[5].contains("25.0") && rows[5].contains("this one"), "{text}");
+        assert!(rows[5].contains("25.00") && rows[5].contains("this one"), "{text}");
     }
 }
