@@ -4,4 +4,6 @@
 
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "process")]
+mod process;
 mod sqlite;
