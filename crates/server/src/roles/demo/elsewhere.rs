@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use goodgo_inventory::{OpeningStock, stock_up};
@@ -15,11 +16,16 @@ use steadfast_host::shutdown;
 use tokio::time::Instant;
 
 use super::super::front::Front;
-use super::run::{SETTLE_LIMIT, TILL};
+use super::run::TILL;
 use super::screen::{plan, print, progress_bar, show};
 use super::services::opening;
 use super::{Arguments, rest};
 use crate::fault::Fault;
+
+/// How long events may be on their way after the last order, and a server away. That sagas are settled in time is checked.
+const REST_LIMIT: Duration = Duration::from_mins(3);
+/// The pause after a server did not answer the check.
+const AWAY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(arguments: &Arguments, file: &Path) -> Result<ExitCode> {
     if let Some((flag, why)) = arguments.not_elsewhere() {
@@ -52,10 +58,11 @@ pub(super) async fn run(arguments: &Arguments, file: &Path) -> Result<ExitCode> 
     bar.finish_and_clear();
     let faults_ended = System.now();
     let memory = front.memory().await;
-    if !rest::wait(&stores, SETTLE_LIMIT).await? {
-        tracing::warn!("the platform did not come to rest within {SETTLE_LIMIT:?}: the check will say what is left");
+    if !rest::wait(&stores, REST_LIMIT).await? {
+        tracing::warn!("the platform did not come to rest within {REST_LIMIT:?}: the check will say what is left");
     }
-    let checked = check(&stores, &Run { plan: &plan, outcome: &outcome, refused: &[], faults_ended }).await?;
+    let run = Run { plan: &plan, outcome: &outcome, refused: &[], faults_ended };
+    let checked = rest::patiently(REST_LIMIT, AWAY, async || check(&stores, &run).await).await?;
     let mut report = Report::new(arguments.seed, &outcome, checked, started.elapsed(), memory.values().copied().sum());
     report.note = Some(note(arguments.failure_rate, memory.len()));
     print(&report, &plan, arguments.json);

@@ -25,7 +25,7 @@ use super::rest;
 use super::screen::{plan, print, progress_bar, show};
 
 /// Every saga has to be settled within this time of the last fault.
-pub(super) const SETTLE_LIMIT: Duration = Duration::from_mins(1);
+const SETTLE_LIMIT: Duration = Duration::from_mins(1);
 /// What a till may do.
 pub(super) const TILL: [&str; 6] =
     ["order.place", "order.return", "payment.process", "stock.adjust", "payment.adjust", "product.edit"];
