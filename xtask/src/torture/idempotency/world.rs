@@ -28,8 +28,8 @@ const PROGRAM: &str = "XTASK_CHARGES";
 const LEASE: &str = "2000";
 /// How long a charge takes, in milliseconds: long enough to be hit in the middle.
 const TAKES: &str = "12";
-/// A process that is told to end has this long before it is killed.
-const TERM_LIMIT: Duration = Duration::from_secs(8);
+/// A process that is told to end has this long before it is killed: while its store is away it has ends to report.
+const TERM_LIMIT: Duration = Duration::from_secs(3);
 /// So long after it was started or woken a service is not blamed for being slow.
 const RECOVERY: u64 = 1_500;
 
