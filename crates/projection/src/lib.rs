@@ -97,6 +97,7 @@ mod error;
 mod fold;
 mod isolate;
 mod metrics;
+mod pace;
 mod projection;
 mod runner;
 mod statement;

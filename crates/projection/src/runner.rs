@@ -34,13 +34,15 @@ use crate::batch::{Decoded, decode};
 use crate::commit::Desk;
 use crate::metrics::{Metrics, Tally};
 use crate::ordering::GapPolicy;
+use crate::pace::Pace;
 use crate::store::Store;
 use crate::{Error, Projection, Status};
 
 /// How a runner works.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The most events of one transaction. Batches are as large as what has arrived meanwhile, up to this.
+    /// The most events of one transaction. Batches are as large as what has arrived meanwhile, up to this; after one that was
+    /// slow or was rolled back they are smaller for a while, so that nobody waits long for the rows that it holds.
     pub batch: usize,
     /// How long a poll may wait for an event. It wakes at once when there is one.
     pub wait: Duration,
@@ -92,6 +94,7 @@ pub struct Runner<S: Store = Db> {
     /// Whether the consumer stands at the positions, or after what was read ahead.
     placed: bool,
     next_sweep: Instant,
+    pace: Pace,
 }
 
 impl<S: Store> Runner<S> {
@@ -129,6 +132,7 @@ impl<S: Store> Runner<S> {
         Ok(Self {
             desk,
             consumer,
+            pace: Pace::new(config.batch),
             config,
             owned: BTreeSet::new(),
             begun: BTreeMap::new(),
@@ -194,7 +198,12 @@ impl<S: Store> Runner<S> {
                     tracing::info!(projection = desk.projection.name(), "the projection moves again");
                 }
             }
-            Err(error) => desk.note(error, now),
+            Err(error) => {
+                desk.note(error, now);
+                if error.kind().is_retriable() {
+                    self.pace.failed();
+                }
+            }
         }
         result
     }
@@ -214,7 +223,7 @@ impl<S: Store> Runner<S> {
             events = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(Turn::Idle),
-                delivered = self.consumer.poll(self.config.batch, wait) => {
+                delivered = self.consumer.poll(self.pace.size(), wait) => {
                     let delivered = delivered?;
                     begin(&mut self.begun, &delivered);
                     decode(delivered, &self.desk.subscription)
@@ -224,12 +233,15 @@ impl<S: Store> Runner<S> {
         if events.is_empty() {
             return Ok(Turn::Idle);
         }
-        if events.len() < self.config.batch {
-            return self.desk.commit(events).await.map(Turn::Committed);
+        let (amount, began) = (events.len(), Instant::now());
+        if amount < self.pace.size() {
+            let tally = self.desk.commit(events).await?;
+            self.pace.committed(amount, began.elapsed());
+            return Ok(Turn::Committed(tally));
         }
         // There is more: while the database works, the next batch is read.
         let subscription = self.desk.subscription.clone();
-        let (consumer, begun, most) = (&mut self.consumer, &mut self.begun, self.config.batch);
+        let (consumer, begun, most) = (&mut self.consumer, &mut self.begun, self.pace.size());
         let read = async {
             let delivered = consumer.poll(most, Duration::ZERO).await?;
             // At once: when the batch fails, what was read ahead is forgotten, and this says where to read it again.
@@ -238,6 +250,7 @@ impl<S: Store> Runner<S> {
         };
         let (committed, read) = tokio::join!(self.desk.commit(events), read);
         let tally = committed?;
+        self.pace.committed(amount, began.elapsed());
         match read {
             Ok(ahead) => self.ahead = ahead,
             Err(fault) => self.fault = Some(fault),
