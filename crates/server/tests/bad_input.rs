@@ -168,3 +168,29 @@ async fn a_folder_that_is_not_new_is_left_alone() {
     ran.consistent();
     refused(&used, &["earlier run", "--data"]).await;
 }
+
+/// A platform that runs elsewhere is asked for in one line too: what cannot be had with it, a file that is not there or holds
+/// an unknown key, and a front door that nobody is behind.
+#[cfg(feature = "kafka")]
+#[tokio::test]
+async fn a_platform_elsewhere_that_cannot_be_used_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let toml = include_str!("../../../goodgo/production.toml")
+        .replace("127.0.0.1:18400", &format!("127.0.0.1:{port}"))
+        .replace("target/platform/keys/users", &file(folder.path(), "users", "0123456789abcdef0123456789abcdef\n"));
+    let nobody = file(folder.path(), "nobody.toml", &toml);
+    let typo = file(folder.path(), "typo.toml", toml.replace("[front]\norder", "[front]\nordr"));
+    for (flag, value) in [("--crash", "1"), ("--refusal-rate", "0.1"), ("--data", "x"), ("--port", "8080")] {
+        let ran = steadfast(&["demo", "--config", &nobody, flag, value]).await;
+        assert_usage(&ran, &[flag, "with --config", "leave one of them out"]);
+        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    }
+    assert_usage(&steadfast(&["demo", "--config", &nobody, "--serve"]).await, &["--serve cannot be had with --config"]);
+    for command in [&["demo"] as &[&str], &["bench", "platform"]] {
+        let asked = async |file: &str| steadfast(&[command, &["--config", file]].concat()).await;
+        assert_one_line(&asked("/none/at.toml").await, &["--config", "/none/at.toml"]);
+        assert_one_line(&asked(&typo).await, &["front.ordr", "did you mean front.order?"]);
+        assert_one_line(&asked(&nobody).await, &["front.order", "does not answer", "cargo xtask platform status"]);
+    }
+}
