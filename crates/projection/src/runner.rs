@@ -233,10 +233,10 @@ impl<S: Store> Runner<S> {
         if events.is_empty() {
             return Ok(Turn::Idle);
         }
-        let (amount, began) = (events.len(), Instant::now());
+        let (amount, started) = (events.len(), Instant::now());
         if amount < self.pace.size() {
             let tally = self.desk.commit(events).await?;
-            self.pace.committed(amount, began.elapsed());
+            self.pace.committed(amount, started.elapsed());
             return Ok(Turn::Committed(tally));
         }
         // There is more: while the database works, the next batch is read.
@@ -250,7 +250,7 @@ impl<S: Store> Runner<S> {
         };
         let (committed, read) = tokio::join!(self.desk.commit(events), read);
         let tally = committed?;
-        self.pace.committed(amount, began.elapsed());
+        self.pace.committed(amount, started.elapsed());
         match read {
             Ok(ahead) => self.ahead = ahead,
             Err(fault) => self.fault = Some(fault),
