@@ -46,6 +46,10 @@ usage: cargo xtask TASK
           the same to a service that charges, twice over each store of keys: PostgreSQL in both forms, Redis, a cluster that
           loses its masters; every key is sent until its answer is known; repeats are counted for each failover; without a
           store it must fail
+
+  torture platform [--minutes N | --seconds N] [--seed S]
+          a whole platform as `platform up` makes it, while `steadfast demo` replays invoices through it: any process killed,
+          paused or told to end, PostgreSQL, the broker, Redis masters and etcd members killed; the demo's check judges
 ";
 
 /// Names a folder of other builds of the programs, such as unoptimised ones; then nothing is built.

@@ -23,8 +23,18 @@ impl Part {
         site.folder.join(format!("{}.log", self.name))
     }
 
-    pub(super) fn running(&self, site: &Site) -> Result<Vec<u32>> {
-        Group { programs: &PROGRAMS, folder: self.folder(site) }.running()
+    fn group(&self, site: &Site) -> Group {
+        Group { programs: &PROGRAMS, folder: self.folder(site) }
+    }
+
+    pub(crate) fn running(&self, site: &Site) -> Result<Vec<u32>> {
+        self.group(site).running()
+    }
+
+    /// Waits for one that was told to end; one that stays is killed.
+    #[cfg(feature = "torture")]
+    pub(crate) fn end(&self, site: &Site) -> Result<()> {
+        self.group(site).stop("TERM", &self.running(site)?, super::STOP_LIMIT)
     }
 
     pub(super) fn status(&self, site: &Site) -> Result<Status> {

@@ -10,7 +10,10 @@ use crate::services::postgres::Postgres;
 use crate::services::redis::Redis;
 
 /// Of the block of `platform up`; goodgo/production.toml tells clients the same.
-pub(super) const FIRST_PORT: u16 = 18_400;
+pub(crate) const FIRST_PORT: u16 = 18_400;
+/// Ports of a block. The Redis Cluster takes as many of the block that begins 10,000 above.
+#[cfg(feature = "torture")]
+pub(crate) const PORTS: u16 = 100;
 
 /// Services and orchestrators: who stands behind the front door, and how many of each.
 pub(super) const BEHIND: [(&str, u16); 4] = [("order", 3), ("payment", 3), ("inventory", 3), ("orchestrator", 2)];

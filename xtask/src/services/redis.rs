@@ -33,6 +33,16 @@ pub(crate) struct Redis {
 impl Redis {
     pub(super) const DEVELOPMENT: Self = Self { cluster_port: 7001, single_port: 16399 };
 
+    /// Kills the `number`th of those that are masters now, 1 to 3.
+    #[cfg(feature = "torture")]
+    pub(crate) fn kill_master(&self, target: &Path, number: u16) -> Result<()> {
+        let is_master = |port: &u16| ask(*port, "INFO replication").is_ok_and(|reply| reply.contains("role:master"));
+        let masters: Vec<u16> = self.cluster().filter(is_master).collect();
+        let Some(port) = masters.get(usize::from(number - 1)) else { return Ok(()) };
+        let group = group(&folder(&home(target), *port));
+        group.stop("KILL", &group.running()?, STOP_LIMIT)
+    }
+
     fn cluster(&self) -> impl Iterator<Item = u16> + use<> {
         self.cluster_port..self.cluster_port + MEMBERS
     }

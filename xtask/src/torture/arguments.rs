@@ -15,14 +15,17 @@ pub(super) enum Campaign {
     /// Relay and read model: `projection` is another name of it.
     Outbox,
     Idempotency,
+    /// All of it together, several processes of each kind.
+    Platform,
 }
 
 impl Campaign {
-    const NAMES: [(&str, Self); 4] = [
+    const NAMES: [(&str, Self); 5] = [
         ("saga", Self::Saga),
         ("outbox", Self::Outbox),
         ("projection", Self::Outbox),
         ("idempotency", Self::Idempotency),
+        ("platform", Self::Platform),
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -30,15 +33,17 @@ impl Campaign {
             Self::Saga => "saga",
             Self::Outbox => "outbox",
             Self::Idempotency => "idempotency",
+            Self::Platform => "platform",
         }
     }
 
-    /// The option that takes away what its promise rests on.
-    fn weakening(self) -> &'static str {
+    /// The option that takes away what its promise rests on, if there is one thing that it all rests on.
+    fn weakening(self) -> Option<&'static str> {
         match self {
-            Self::Saga => "--without-barrier",
-            Self::Outbox => "--without-deduplication",
-            Self::Idempotency => "--without-store",
+            Self::Saga => Some("--without-barrier"),
+            Self::Outbox => Some("--without-deduplication"),
+            Self::Idempotency => Some("--without-store"),
+            Self::Platform => None,
         }
     }
 }
@@ -64,7 +69,7 @@ pub(super) fn parse(words: &[String]) -> Result<Arguments> {
     let mut arguments = Arguments { campaign, length: LENGTH, seed: fastrand::u64(..1_000_000_000), weakened: false };
     let mut options = options.iter();
     while let Some(option) = options.next() {
-        if option == campaign.weakening() {
+        if Some(option.as_str()) == campaign.weakening() {
             arguments.weakened = true;
             continue;
         }
@@ -73,10 +78,10 @@ pub(super) fn parse(words: &[String]) -> Result<Arguments> {
             "--minutes" => arguments.length = minutes(option, value, 1.0)?,
             "--seconds" => arguments.length = minutes(option, value, 60.0)?,
             "--seed" => arguments.seed = value.parse().with_context(|| format!("--seed {value:?}: give a number"))?,
-            other => bail!(
-                "torture {name} knows no {other:?}: there are --minutes, --seconds, --seed and {}",
-                campaign.weakening()
-            ),
+            other => {
+                let known = ["--minutes", "--seconds", "--seed"].into_iter().chain(campaign.weakening());
+                bail!("torture {name} knows no {other:?}: there are {}", known.collect::<Vec<_>>().join(", "))
+            }
         }
     }
     Ok(arguments)
@@ -108,6 +113,7 @@ mod tests {
         let weakened = parsed(&["projection", "--without-deduplication"]).unwrap();
         assert!(weakened.campaign == Campaign::Outbox && weakened.weakened);
         assert!(parsed(&["idempotency", "--without-store"]).unwrap().weakened);
+        assert_eq!(parsed(&["platform", "--seconds", "9"]).unwrap().campaign, Campaign::Platform);
         assert_eq!(parsed(&["saga", "--seconds", "60"]).unwrap().length, Duration::from_mins(1));
     }
 
@@ -122,6 +128,7 @@ mod tests {
             (&["saga", "--seed", "x"], "give a number"),
             (&["saga", "--loud", "1"], "--minutes"),
             (&["outbox", "--without-barrier", "1"], "--without-deduplication"),
+            (&["platform", "--without-barrier", "1"], "--seed"),
         ] {
             let said = parsed(words).unwrap_err().to_string();
             assert!(said.contains(told), "{words:?}: {said}");

@@ -18,7 +18,18 @@ const FIRST_PORT: u16 = 20_000;
 const LAST_PORT: u16 = 32_000;
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// Programs that a run starts itself; Debian's `redis-server` is a link to one of its siblings.
-const PROGRAMS: [&str; 6] = ["steadfast", "xtask", "charges", "redis-server", "redis-check-rdb", "redis-check-aof"];
+const PROGRAMS: [&str; 10] = [
+    "steadfast",
+    "xtask",
+    "charges",
+    "redis-server",
+    "redis-check-rdb",
+    "redis-check-aof",
+    "goodgo-order",
+    "goodgo-payment",
+    "goodgo-inventory",
+    "haproxy",
+];
 
 /// The folder of one run; nobody else has it until it is dropped.
 #[derive(Debug)]
@@ -72,12 +83,17 @@ impl Folder {
 
     /// A block of `count` ports that nobody listens on now.
     pub(super) fn ports(&self, count: u16) -> Result<u16> {
-        let blocks = (LAST_PORT - FIRST_PORT) / count;
+        self.ports_up_to(count, LAST_PORT)
+    }
+
+    /// The same, below a port.
+    pub(super) fn ports_up_to(&self, count: u16, last: u16) -> Result<u16> {
+        let blocks = (last - FIRST_PORT) / count;
         let from = u16::try_from(self.seed % u64::from(blocks))?;
         (0..blocks)
             .map(|step| FIRST_PORT + (from + step) % blocks * count)
             .find(|first| (*first..*first + count).all(is_free))
-            .with_context(|| format!("no {count} ports in a row are free from {FIRST_PORT} to {LAST_PORT}"))
+            .with_context(|| format!("no {count} ports in a row are free from {FIRST_PORT} to {last}"))
     }
 
     /// Ends every process of the run.

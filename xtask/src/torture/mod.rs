@@ -2,7 +2,7 @@
 //!
 //! What campaigns share: [`folder`] is where a run lives, [`ground`] what its world stands on, [`process`] its processes,
 //! [`proxy`] the network between them, [`timeline`] when what goes wrong, [`report`] what came of it. A campaign (`saga`,
-//! `outbox`, `idempotency`) is a world of servers and processes, its faults, its load, and its checks.
+//! `outbox`, `idempotency`, `platform`) is a world of servers and processes, its faults, its load, and its checks.
 //!
 //! The same seed deals the same faults at the same moments and the same intents; what the scheduler makes of them differs
 //! from run to run. So a failing run keeps its logs and its databases.
@@ -13,6 +13,7 @@ pub(crate) mod ground;
 pub(crate) mod http;
 mod idempotency;
 mod outbox;
+mod platform;
 mod process;
 mod proxy;
 mod report;
@@ -72,6 +73,7 @@ async fn interruptible(arguments: &Arguments, folder: &Folder) -> Result<Report>
             Campaign::Saga => saga::run(arguments, folder).await,
             Campaign::Outbox => outbox::run(arguments, folder).await,
             Campaign::Idempotency => idempotency::run(arguments, folder).await,
+            Campaign::Platform => platform::run(arguments, folder).await,
         }
     };
     tokio::select! {

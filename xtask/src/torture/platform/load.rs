@@ -1,0 +1,125 @@
+//! The tills: `steadfast demo --config`, in a process of its own, and what it says in the end.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use super::super::arguments::Arguments;
+use super::super::folder::Folder;
+use super::super::report::Report;
+use super::world::World;
+
+/// Tills at once: few, so that orders keep coming for as long as faults do.
+const TILLS: u16 = 4;
+/// Orders of a second of the run, at least one and at most what the sample has.
+const ORDERS: u64 = 20;
+const LEAST: u64 = 200;
+const BEGIN_LIMIT: Duration = Duration::from_mins(1);
+const STEP: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(super) struct Load {
+    child: Child,
+    output: PathBuf,
+    orders: u64,
+}
+
+impl Load {
+    pub(super) fn start(world: &World, folder: &Folder, arguments: &Arguments) -> Result<Self> {
+        let config = folder.write("production.toml", &world.production())?;
+        let output = folder.file("demo.json");
+        let said = File::create(&output).with_context(|| format!("creating {}", output.display()))?;
+        let log = folder.file("demo.log");
+        let log = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        let orders = (ORDERS * arguments.length.as_secs()).max(LEAST);
+        let mut demo = Command::new(world.program("steadfast"));
+        demo.env_clear().env("STEADFAST_LOG", "warn").env("RUST_BACKTRACE", "1").current_dir(folder.path());
+        demo.args(["demo", "--json", "--config"]).arg(config);
+        demo.args(["--orders", &orders.to_string(), "--concurrency", &TILLS.to_string()]);
+        demo.args(["--seed", &arguments.seed.to_string()]);
+        demo.stdin(Stdio::null()).stdout(said).stderr(log).process_group(0).kill_on_drop(true);
+        Ok(Self { child: demo.spawn().context("starting the demo")?, output, orders })
+    }
+
+    /// Waits until tills place orders. What comes before, such as filling the shelves, is no till's and is not tried again.
+    pub(super) async fn wait_for_orders(&mut self, world: &World) -> Result<()> {
+        let orders = world.orders()?;
+        let begun = Instant::now();
+        while !self.has_ended()? {
+            let count: i64 = sqlx::query_scalar("select count(*) from orders").fetch_one(&orders).await?;
+            if count > 0 {
+                return Ok(());
+            }
+            if begun.elapsed() > BEGIN_LIMIT {
+                bail!("no till has placed an order after {BEGIN_LIMIT:?}: demo.log tells why");
+            }
+            sleep(STEP).await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().context("looking for the demo")?.is_some())
+    }
+
+    /// What the demo found becomes this run's violations.
+    pub(super) fn judge(&mut self, report: &mut Report) -> Result<()> {
+        report.fact("asked_for", self.orders);
+        let status = self.child.try_wait().context("looking for the demo")?;
+        let text = fs::read_to_string(&self.output).with_context(|| format!("reading {}", self.output.display()))?;
+        judge(status, &text, report);
+        Ok(())
+    }
+}
+
+fn judge(status: Option<ExitStatus>, output: &str, report: &mut Report) {
+    let said = output.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
+    let Some(said) = said else {
+        let ended = status.map_or_else(|| "it still runs".to_owned(), |status| status.to_string());
+        report.violation("load", format_args!("the demo has made no report ({ended}): demo.log tells why"));
+        return;
+    };
+    for name in
+        ["orders", "completed", "compensated", "failed", "pending", "returns", "duplicates_prevented", "retries"]
+    {
+        report.fact(name, said[name].clone());
+    }
+    let violations = said["violations"].as_array().cloned().unwrap_or_default();
+    for violation in &violations {
+        report.violation("check", violation);
+    }
+    if violations.is_empty() && !status.is_some_and(|status| status.success()) {
+        report.violation("load", "the demo has failed without a violation: demo.log tells why");
+    }
+    if said["orders"].as_u64().unwrap_or_default() < LEAST {
+        report.violation("idle", format_args!("{} orders: expected {LEAST} at least", said["orders"]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    fn found(code: i32, output: &str) -> usize {
+        let mut report = Report::default();
+        judge(Some(ExitStatus::from_raw(code << 8)), output, &mut report);
+        report.violations().len()
+    }
+
+    #[test]
+    fn what_the_demo_finds_or_does_not_say_is_a_violation() {
+        assert_eq!(found(0, "{\"orders\": 500, \"violations\": []}\n"), 0);
+        assert_eq!(found(1, "{\"orders\": 500, \"violations\": [\"money\", \"stock\"]}\n"), 2);
+        assert_eq!(found(1, "{\"orders\": 500, \"violations\": []}\n"), 1);
+        assert_eq!(found(0, "{\"orders\": 3, \"violations\": []}\n"), 1);
+        assert_eq!(found(1, ""), 1);
+    }
+}

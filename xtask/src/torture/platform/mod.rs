@@ -1,0 +1,96 @@
+//! The whole platform of several processes under faults, while tills replay invoices through its front door.
+//!
+//! 1. A platform of the run's own is made, as `cargo xtask platform up` makes it.
+//! 2. `steadfast demo --config` replays invoices through it: whatever is killed meanwhile, no till gives up.
+//! 3. The timeline's faults come and go, as long as the tills are busy and the run's length allows.
+//! 4. Everything is healed; the demo ends its replay, waits for rest, and compares the services' databases, the events in
+//!    Kafka and the read model with what its tills were told. What does not hold is this run's violations.
+
+mod faults;
+mod load;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::faults::{Fault, Kind};
+use self::load::Load;
+use self::world::World;
+use super::arguments::Arguments;
+use super::folder::Folder;
+use super::report::Report;
+use super::timeline::{self, Moment};
+use super::{ground, say};
+
+/// How long the tills may go on, and the check take, once everything is healed.
+const END_LIMIT: Duration = Duration::from_mins(5);
+const STEP: Duration = Duration::from_millis(200);
+
+pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report> {
+    let parts = World::names();
+    let entries =
+        timeline::deal(arguments.seed, arguments.length, &Kind::ALL, |kind, rng| Fault::draw(kind, &parts, rng));
+    let world = World::start(folder).await?;
+    let mut report = Report::default();
+    let mut load = Load::start(&world, folder, arguments)?;
+    load.wait_for_orders(&world).await?;
+
+    let begun = Instant::now();
+    let mut made: BTreeMap<&str, u64> = BTreeMap::new();
+    let (mut fallen, mut down) = (Vec::new(), BTreeSet::new());
+    for (at, moment) in timeline::moments(&entries) {
+        sleep_until(begun + at).await;
+        match moment {
+            // Faults of a platform that nobody uses prove nothing.
+            Moment::Begin(_) if load.has_ended()? => {}
+            Moment::Begin(index) => {
+                say(&entries[index].to_string());
+                let fault = &entries[index].fault;
+                *made.entry(fault.kind.name()).or_default() += 1;
+                if fault.kind.ends_a_process() {
+                    down.insert(fault.whom.clone());
+                }
+                fault.begin(&world).await.with_context(|| format!("beginning: {fault}"))?;
+            }
+            Moment::End(index) => {
+                let fault = &entries[index].fault;
+                fault.end(&world).await.with_context(|| format!("ending: {fault}"))?;
+                down.remove(&fault.whom);
+            }
+        }
+        fallen.extend(world.restart_fallen(&down).await?);
+    }
+    world.heal().await.context("healing")?;
+    say(&format!("{:6.1} s  healed", begun.elapsed().as_secs_f64()));
+    let healed = Instant::now();
+    while !load.has_ended()? {
+        if healed.elapsed() > END_LIMIT {
+            report.violation(
+                "not_quiet",
+                format_args!("the tills or their check had not ended {END_LIMIT:?} after healing"),
+            );
+            break;
+        }
+        fallen.extend(world.restart_fallen(&BTreeSet::new()).await?);
+        sleep(STEP).await;
+    }
+    load.judge(&mut report)?;
+    for name in &parts {
+        ground::panics(folder.path(), name, &mut report)?;
+    }
+    report.fact("torture", arguments.campaign.name());
+    report.fact("seed", arguments.seed);
+    report.fact("seconds", arguments.length.as_secs_f64());
+    report.fact("faults", json!(made));
+    report.fact("ended_by_themselves", json!(fallen));
+    report.fact("ended_after_ms", u64::try_from(healed.elapsed().as_millis()).unwrap_or(u64::MAX));
+    if made.len() < 2 {
+        report.violation("idle", "the tills had ended before the faults came: take fewer seconds");
+    }
+    world.stop().await?;
+    Ok(report)
+}
