@@ -41,7 +41,7 @@ mod tests {
         let step = Duration::from_millis(30);
         let mut patience = Patience::new(limit);
         patience.wait(tokio::time::sleep(step)).await.unwrap();
-        assert!(patience.0 <= limit - step && !patience.is_over(), "{patience:?}");
+        assert!(patience.0 <= limit.saturating_sub(step) && !patience.is_over(), "{patience:?}");
         let mut patience = Patience(step);
         let late = patience.wait(std::future::pending::<()>()).await;
         assert!(matches!(late, Err(Error::TimedOut)) && patience.is_over(), "{patience:?}");
