@@ -73,26 +73,58 @@ where
     E: From<Error>,
 {
     let mut tx = db.begin().await.map_err(Error::from)?;
-    let pass = match meet(&mut tx, call, body, now).await? {
-        Entered::Run(pass) => pass,
-        Entered::Answered { answer, wrote } => return Ok(end(tx, answer, wrote).await?),
-    };
-    let answer = work(&mut tx).await?;
-    match ending(call.key.op, route, &answer) {
-        Ending::Record => {
-            pass.record(&mut tx, &answer, now).await?;
-            Ok(end(tx, answer, true).await?)
-        }
-        Ending::Refuse if B::Sql::MARKS => {
-            pass.refuse(&mut tx, &answer, now).await?;
-            Ok(end(tx, answer.refused(), true).await?)
-        }
-        Ending::Refuse => {
+    match passed(&mut tx, call, route, body, now, work).await {
+        Ok(Passed::ToEnd { answer, wrote }) => Ok(end(tx, answer, wrote).await?),
+        Ok(Passed::ToRefuse(answer)) => {
             tx.rollback().await.map_err(|error| Error::from(DbError::from(error)))?;
             Ok(refuse_anew(db, call, body, now, answer).await?)
         }
-        Ending::Forget => Ok(end(tx, answer, false).await?),
+        Err(error) => {
+            // Awaited, and not left to the drop: until it is done the step looks as if it were in flight.
+            drop(tx.rollback().await);
+            Err(error)
+        }
     }
+}
+
+/// What a transaction came to before its end.
+enum Passed {
+    /// An answer, and whether anything was written.
+    ToEnd { answer: Answer, wrote: bool },
+    /// A refusal, beside which nothing that was written may stay.
+    ToRefuse(Answer),
+}
+
+async fn passed<DB, E, F>(
+    tx: &mut Transaction<'static, DB>,
+    call: &Call,
+    route: Route,
+    body: &[u8],
+    now: Timestamp,
+    work: &mut F,
+) -> Result<Passed, E>
+where
+    DB: Backend,
+    F: for<'t> FnMut(&'t mut Transaction<'static, DB>) -> BoxFuture<'t, Result<Answer, E>>,
+    E: From<Error>,
+{
+    let pass = match meet(tx, call, body, now).await? {
+        Entered::Run(pass) => pass,
+        Entered::Answered { answer, wrote } => return Ok(Passed::ToEnd { answer, wrote }),
+    };
+    let answer = work(tx).await?;
+    Ok(match ending(call.key.op, route, &answer) {
+        Ending::Record => {
+            pass.record(tx, &answer, now).await?;
+            Passed::ToEnd { answer, wrote: true }
+        }
+        Ending::Refuse if DB::MARKS => {
+            pass.refuse(tx, &answer, now).await?;
+            Passed::ToEnd { answer: answer.refused(), wrote: true }
+        }
+        Ending::Refuse => Passed::ToRefuse(answer),
+        Ending::Forget => Passed::ToEnd { answer, wrote: false },
+    })
 }
 
 /// Stores a refusal in a transaction of its own, so that only refusals pay for being taken back, and not each success.

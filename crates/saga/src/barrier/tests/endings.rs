@@ -92,6 +92,20 @@ pub(super) async fn a_refusal_in_the_callers_own_transaction_takes_back_only_the
     assert_eq!(make(&db, &call, Route::Compensatable, ok()).await, refusal().refused().replay(false));
 }
 
+pub(super) async fn work_that_fails_does_not_leave_its_step_in_flight<G: Ground>() {
+    let db = G::open().await;
+    for n in 0..50 {
+        let call = action(&format!("{n}"));
+        let failed = run::<_, Error, _>(db.db(), &call, Route::Compensatable, BODY, NOW, |_| {
+            Box::pin(async { Err(Error::Corrupt("x".to_owned())) })
+        });
+        assert!(failed.await.is_err());
+        let mut inner = work::<G>(&call, ok());
+        let again = run::<_, Error, _>(db.db(), &call, Route::Compensatable, BODY, NOW, |tx| inner(tx)).await;
+        assert_eq!(again.unwrap(), ok(), "call {n}");
+    }
+}
+
 pub(super) async fn work_that_panics_leaves_nothing_and_the_next_call_runs<G: Ground>() {
     let db = G::open().await;
     let task = db.db().clone();

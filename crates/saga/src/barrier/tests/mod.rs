@@ -158,6 +158,7 @@ suite! {
     endings::passing_troubles_are_answered_but_not_remembered;
     endings::a_conflict_runs_the_work_again_and_a_bug_does_not;
     endings::a_crash_before_the_commit_leaves_nothing_and_the_call_runs_again;
+    endings::work_that_fails_does_not_leave_its_step_in_flight;
     endings::work_that_panics_leaves_nothing_and_the_next_call_runs;
     races::of_sixty_four_at_once_one_takes_effect;
     races::of_three_processes_one_takes_effect;
