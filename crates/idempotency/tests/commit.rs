@@ -148,6 +148,32 @@ async fn a_server_that_falls_silent_keeps_nobody_longer_than_a_second_and_the_ke
 }
 
 #[tokio::test]
+async fn work_that_gave_up_on_a_silent_server_is_not_waited_for_as_long_again() {
+    let db = shop().await;
+    let silent = AtomicBool::new(false);
+    let (_proxy, held) = through(&db, move |to, bytes| {
+        if to == Way::ToServer && holds(bytes, b"insert into effect") {
+            silent.store(true, Ordering::SeqCst);
+        }
+        if silent.load(Ordering::SeqCst) { Act::Hold } else { Act::Pass }
+    })
+    .await;
+    let begun = tokio::time::Instant::now();
+    let outcome: Result<Outcome, Error> = run(&held, &keyed(), &Policy::new(Arc::new(clock())), |tx| {
+        Box::pin(async move {
+            let insert = sqlx::query("insert into effect default values").execute(&mut **tx);
+            let written = tokio::time::timeout(Duration::from_secs(1), insert).await;
+            written.map_err(|_| Error::TimedOut)?.map_err(steadfast_db::Error::from)?;
+            Ok(Answer::new(StatusCode::CREATED))
+        })
+    })
+    .await;
+    let took = begun.elapsed();
+    assert!(matches!(outcome, Err(Error::TimedOut)), "{outcome:?}");
+    assert!(took < Duration::from_millis(1_500), "a second of its own, and no second one: {took:?}");
+}
+
+#[tokio::test]
 async fn a_backend_that_is_terminated_in_its_commit_has_not_committed_and_is_run_again() {
     let db = shop().await;
     // The first commit waits inside the server until it is found there.

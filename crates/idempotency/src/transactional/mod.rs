@@ -14,6 +14,7 @@ use http::HeaderName;
 use sqlx::Transaction;
 use steadfast_core::{Classified, Clock};
 use steadfast_db::tx;
+use tokio::time::Instant;
 
 use crate::decision::{self, Change, Claim, Decision, Report, Reported};
 use crate::metrics::Metrics;
@@ -380,7 +381,15 @@ where
         (Ok(()), Some(doubt)) => return Err(Error::Db(Arc::clone(&doubt.error)).into()),
         (Ok(()), None) => return Ok(Ready::ToRollBack(Outcome::InFlight)),
     };
-    let answer = work(tx).await?;
+    let begun = Instant::now();
+    let answer = match work(tx).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            // Whoever has waited for work that failed does not wait as long again for its end.
+            patience.spend(begun.elapsed());
+            return Err(error);
+        }
+    };
     if answer.rolls_back() {
         return Ok(Ready::ToRollBack(Outcome::Executed(answer)));
     }

@@ -22,11 +22,16 @@ impl Patience {
         self.0.is_zero()
     }
 
+    /// So much of it was spent elsewhere.
+    pub(crate) fn spend(&mut self, time: Duration) {
+        self.0 = self.0.saturating_sub(time);
+    }
+
     /// Waits, and no longer than there is patience.
     pub(crate) async fn wait<T>(&mut self, step: impl Future<Output = T>) -> Result<T, Error> {
         let begun = Instant::now();
         let done = timeout(self.0.max(LEAST), step).await;
-        self.0 = self.0.saturating_sub(begun.elapsed());
+        self.spend(begun.elapsed());
         done.map_err(|_| Error::TimedOut)
     }
 }
