@@ -1,6 +1,7 @@
 //! The whole protocol in one call: begin, enter, work, record or refuse, commit.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use sqlx::Transaction;
 use steadfast_core::{Classified, Timestamp};
@@ -11,6 +12,9 @@ use super::decision::{Ending, ending};
 use super::{Answer, Backend, Entered, Route, meet};
 use crate::Error;
 use crate::participant::call::Call;
+
+/// How long the end of work that has failed is waited for.
+const ROLLBACK: Duration = Duration::from_secs(1);
 
 /// What the work of a step returns: a boxed future that may use the transaction.
 pub type BoxFuture<'t, T> = Pin<Box<dyn Future<Output = T> + Send + 't>>;
@@ -80,8 +84,9 @@ where
             Ok(refuse_anew(db, call, body, now, answer).await?)
         }
         Err(error) => {
-            // Awaited, and not left to the drop: until it is done the step looks as if it were in flight.
-            drop(tx.rollback().await);
+            // Awaited, and not left to the drop: until it is done the step looks as if it were in flight. A server that has
+            // fallen silent is not waited for.
+            drop(tokio::time::timeout(ROLLBACK, tx.rollback()).await);
             Err(error)
         }
     }
