@@ -29,7 +29,7 @@ async fn written(shop: &Shop) -> Vec<Event> {
     rows.into_iter().map(event).collect()
 }
 
-fn event(aggregate_type: &str, id: &str, event_type: &str, sequence: i64, payload: Value) -> Event {
+pub(crate) fn event(aggregate_type: &str, id: &str, event_type: &str, sequence: i64, payload: Value) -> Event {
     Event {
         event_id: EventId::from_parts(Timestamp::from_millis(1), [0; 10]),
         aggregate_type: aggregate_type.to_owned(),

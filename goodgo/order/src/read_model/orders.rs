@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::Transaction;
 use steadfast::core::Event;
@@ -17,7 +17,7 @@ use super::{Money, Tables, hex, id_of, read, tables};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Orders;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 struct Created {
     order_no: String,
     customer: String,
@@ -36,16 +36,25 @@ struct Recorded {
     lines: Value,
 }
 
-/// The rows of a batch. Those of one aggregate arrive in order, so each kind can be written at once: what creates, then
-/// what moves on, and sums.
+/// What a batch tells of one order: of its own events, and of payments and returns.
+#[derive(Debug, Default, Serialize)]
+struct Order {
+    #[serde(flatten)]
+    created: Option<Created>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    paid: i64,
+    refunded: i64,
+    returned: i64,
+}
+
+/// The rows of a batch. Those of one aggregate arrive in order, so each kind can be written at once. All that is told of orders
+/// is one statement: workers that hold payments and orders of each other's would else lock the same rows in two orders.
 #[derive(Debug, Default)]
 struct Rows {
-    orders: Vec<Value>,
-    order_status: Vec<Value>,
+    orders: BTreeMap<String, Order>,
     returns: Vec<Value>,
     return_status: Vec<Value>,
-    /// Paid, refunded, returned.
-    money: BTreeMap<String, [i64; 3]>,
 }
 
 #[async_trait]
@@ -72,13 +81,14 @@ impl<DB: Tables> Projection<DB> for Orders {
         for event in events {
             rows.add(event)?;
         }
-        DB::write(tx, tables::Rows::NewOrders, rows.orders).await?;
-        DB::write(tx, tables::Rows::OrderStatus, rows.order_status).await?;
+        let orders = rows.orders.into_iter().map(|(id, order)| {
+            let mut row = serde_json::to_value(order)?;
+            row["id"] = id.into();
+            Ok(row)
+        });
+        DB::write(tx, tables::Rows::Orders, orders.collect::<serde_json::Result<_>>()?).await?;
         DB::write(tx, tables::Rows::NewReturns, rows.returns).await?;
-        DB::write(tx, tables::Rows::ReturnStatus, rows.return_status).await?;
-        let money =
-            rows.money.into_iter().map(|(id, [paid, refunded, returned])| json!([id, paid, refunded, returned]));
-        DB::write(tx, tables::Rows::Money, money.collect()).await
+        DB::write(tx, tables::Rows::ReturnStatus, rows.return_status).await
     }
 }
 
@@ -86,14 +96,12 @@ impl Rows {
     fn add(&mut self, event: &Event) -> Result<(), BoxError> {
         match event.event_type.as_str() {
             "order.created.v1" => {
-                let Created { order_no, customer, placed_at, currency, total, lines } = read(event)?;
-                self.orders.push(json!({
-                    "id": id_of(event)?, "order_no": order_no, "customer": customer, "placed_at": placed_at,
-                    "currency": currency, "total": total, "lines": lines,
-                }));
+                let order = self.orders.entry(id_of(event)?).or_default();
+                order.created = Some(read(event)?);
+                order.status = Some("created");
             }
-            "order.confirmed.v1" => self.order_status.push(json!([id_of(event)?, "confirmed"])),
-            "order.cancelled.v1" => self.order_status.push(json!([id_of(event)?, "cancelled"])),
+            "order.confirmed.v1" => self.orders.entry(id_of(event)?).or_default().status = Some("confirmed"),
+            "order.cancelled.v1" => self.orders.entry(id_of(event)?).or_default().status = Some("cancelled"),
             "return.recorded.v1" => {
                 let Recorded { return_no, order_id, placed_at, amount, lines } = read(event)?;
                 self.returns.push(json!({
@@ -103,21 +111,21 @@ impl Rows {
             }
             "return.confirmed.v1" => {
                 self.return_status.push(json!([id_of(event)?, "confirmed"]));
-                self.count(event, 2)?;
+                self.count(event, |order| &mut order.returned)?;
             }
             "return.cancelled.v1" => self.return_status.push(json!([id_of(event)?, "cancelled"])),
-            "payment.captured.v1" => self.count(event, 0)?,
-            "payment.refunded.v1" => self.count(event, 1)?,
+            "payment.captured.v1" => self.count(event, |order| &mut order.paid)?,
+            "payment.refunded.v1" => self.count(event, |order| &mut order.refunded)?,
             _ => {}
         }
         Ok(())
     }
 
     /// Money of no order of ours is nobody's row.
-    fn count(&mut self, event: &Event, column: usize) -> Result<(), BoxError> {
+    fn count(&mut self, event: &Event, sum: fn(&mut Order) -> &mut i64) -> Result<(), BoxError> {
         let Money { order_id, amount } = read(event)?;
         if let Some(order_id) = order_id {
-            self.money.entry(hex(order_id)).or_default()[column] += amount;
+            *sum(self.orders.entry(hex(order_id)).or_default()) += amount;
         }
         Ok(())
     }

@@ -12,16 +12,12 @@ type OrderRow = (String, String, i64, String, String, i64, i64, i64, i64, String
 /// What is written of a batch; each takes its rows as one array.
 #[derive(Clone, Copy, Debug)]
 pub enum Rows {
-    /// Orders that were created.
-    NewOrders,
-    /// Where orders stand.
-    OrderStatus,
+    /// What orders are, where they stand, and their money.
+    Orders,
     /// Returns that were recorded.
     NewReturns,
     /// Where returns stand.
     ReturnStatus,
-    /// Money of orders.
-    Money,
     /// Orders and returns that were confirmed.
     Sales,
     /// What is there of products.
@@ -56,11 +52,9 @@ macro_rules! tables {
         impl Tables for $database {
             async fn write(tx: &mut Transaction<'static, Self>, what: Rows, rows: Vec<Value>) -> Result<(), BoxError> {
                 let sql = match what {
-                    Rows::NewOrders => include_str!(concat!($folder, "/upsert_orders.sql")),
-                    Rows::OrderStatus => include_str!(concat!($folder, "/update_order_status.sql")),
+                    Rows::Orders => include_str!(concat!($folder, "/upsert_orders.sql")),
                     Rows::NewReturns => include_str!(concat!($folder, "/upsert_returns.sql")),
                     Rows::ReturnStatus => include_str!(concat!($folder, "/update_return_status.sql")),
-                    Rows::Money => include_str!(concat!($folder, "/count_money.sql")),
                     Rows::Sales => include_str!(concat!($folder, "/count_sales.sql")),
                     Rows::Stock => include_str!(concat!($folder, "/upsert_stock.sql")),
                 };

@@ -1,5 +1,6 @@
 //! The suite on PostgreSQL.
 
+mod locks;
 #[path = "../orders.rs"]
 mod orders;
 #[path = "../place.rs"]
