@@ -10,9 +10,9 @@ use steadfast_core::Classified;
 use steadfast_core::retry::Backoff;
 use steadfast_db::postgres::{Db, Options};
 use steadfast_idempotency::{Answer, Error, Fingerprint, IdempotencyKey, Keyed, Outcome, Policy, Scope, run};
+use steadfast_testkit::proxy::{Act, Proxy, Way, holds, once};
 use steadfast_testkit::{TestPostgres, wait_for};
 
-use crate::proxy::{Act, Proxy, Way, holds, once};
 use crate::support::{LIMIT, clock, postgres_database};
 
 async fn shop() -> TestPostgres {

@@ -247,6 +247,25 @@ async fn a_late_finisher_waits_for_the_winner() {
     }
 }
 
+#[tokio::test]
+async fn a_late_finisher_whose_winner_has_no_known_outcome_is_told_to_ask_again() {
+    for backend in backends().await {
+        let gate = gate(backend.layer().on_ambiguous(OnAmbiguous::Retry));
+        let winner = Claim { fingerprint: fingerprint_of(""), ..claim("k", 9, "", true) };
+        let (late, ()) = tokio::join!(post(&gate.app, "k", ""), async {
+            gate.entered(1).await;
+            backend.advance(Duration::from_secs(30)).await;
+            backend.store.claim(&winner).await.unwrap();
+            backend.store.report(winner.id, winner.owner, Report::Unknown, winner.ttl).await.unwrap();
+            gate.permits.add_permits(1);
+        });
+        assert_eq!((late.problem(), late.header("retry-after")), ("outcome-unknown".to_owned(), "1"));
+        assert!(late.body.contains("send the same request with the same key again"), "{}", late.body);
+        assert!(!late.body.contains("operator"), "{}", late.body);
+        assert_eq!(post(&gate.app, "k", "").await.body, "3 true", "as it was told");
+    }
+}
+
 /// A store that does not answer so many looks.
 #[derive(Debug)]
 struct Deaf {
@@ -258,6 +277,10 @@ struct Deaf {
 impl Store for Deaf {
     fn name(&self) -> &'static str {
         self.store.name()
+    }
+
+    async fn answers(&self) -> Result<(), Error> {
+        self.store.answers().await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Decision, Error> {

@@ -316,6 +316,10 @@ mod absent {
             "failing"
         }
 
+        async fn answers(&self) -> Result<(), Error> {
+            Err(Error::Closed)
+        }
+
         async fn claim(&self, _: &Claim) -> Result<Decision, Error> {
             Err(Error::Closed)
         }

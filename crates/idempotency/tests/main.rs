@@ -15,8 +15,6 @@ mod model;
 mod order;
 #[cfg(feature = "redis")]
 mod own_servers;
-#[cfg(any(feature = "postgres", feature = "redis"))]
-mod proxy;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "redis")]

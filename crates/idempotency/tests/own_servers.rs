@@ -5,10 +5,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use redis::{Client, Connection};
+use steadfast_testkit::proxy::{Act, Proxy};
 use steadfast_testkit::wait_for;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
-use crate::proxy::{Act, Proxy};
 
 const START: Duration = Duration::from_secs(20);
 
@@ -92,6 +94,41 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// A server that says this of itself, and `OK` to whatever else it is told; the port that it listens on.
+pub(crate) async fn answering(info: &'static str) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(answer_all(BufReader::new(client), info));
+        }
+    });
+    port
+}
+
+/// Commands are arrays of strings, `*1 $4 INFO`, each part a line.
+async fn answer_all(mut client: BufReader<TcpStream>, info: &str) -> std::io::Result<()> {
+    let mut line = String::new();
+    let mut left = 0;
+    let mut is_info = false;
+    while client.read_line(&mut line).await? > 0 {
+        match line.trim_end() {
+            text if text.starts_with('*') => (left, is_info) = (text[1..].parse().unwrap(), false),
+            text if text.starts_with('$') => {}
+            word => {
+                is_info |= word == "INFO";
+                left -= 1;
+                if left == 0 {
+                    let bulk = format!("${}\r\n{info}\r\n", info.len());
+                    client.write_all(if is_info { bulk.as_bytes() } else { b"+OK\r\n" }).await?;
+                }
+            }
+        }
+        line.clear();
+    }
+    Ok(())
 }
 
 fn free_port() -> u16 {

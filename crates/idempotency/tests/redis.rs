@@ -8,11 +8,11 @@ use secrecy::SecretString;
 use steadfast_core::{Classified, ErrorKind};
 use steadfast_idempotency::redis::{Options, Redis, Wait};
 use steadfast_idempotency::{Answer, Decision, Error, IdempotencyLayer, Prior, Report, Reported, Scope, State, Store};
+use steadfast_testkit::proxy::{Proxy, Way, holds, once};
 use steadfast_testkit::{SystemClock, wait_for};
 use tokio::time::Instant;
 
-use crate::own_servers::{Cluster, Server};
-use crate::proxy::{Proxy, Way, holds, once};
+use crate::own_servers::{Cluster, Server, answering};
 use crate::servers::{self, Keys, options, prefix};
 use crate::support::{LIMIT, SCOPE, authenticated, claim, post};
 
@@ -70,6 +70,52 @@ async fn a_wrong_password_is_told_and_not_repeated() {
 }
 
 #[tokio::test]
+async fn an_old_server_is_refused_with_its_version() {
+    let old = format!("redis://127.0.0.1:{}", answering("redis_version:6.2.14\r\nrole:master\r\n").await);
+    let said = refusal(&old, Options::default()).await;
+    assert!(said.ends_with("it is of version 6.2.14: use Redis 7.0 or later"), "{said}");
+    let other = format!("redis://127.0.0.1:{}", answering("something_else:1\r\n").await);
+    assert!(refusal(&other, Options::default()).await.contains("is it a Redis?"));
+}
+
+#[tokio::test]
+async fn a_server_that_a_restart_empties_is_used_and_warned_about() {
+    let server = Server::start(&[]).await;
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logged = tracing::subscriber::set_default(subscriber);
+    open(&server.url(), Options::default()).await.unwrap();
+    let said = log.take();
+    let line = said.lines().find(|line| line.contains("appendonly is no")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("WARN") && line.contains(&format!("127.0.0.1:{}", server.port)), "{line}");
+
+    let kept = Server::start(&["--appendonly", "yes", "--min-replicas-to-write", "1"]).await;
+    open(&kept.url(), Options::default()).await.unwrap();
+    assert_eq!(log.take(), "", "nothing to be warned about");
+}
+
+/// What is logged in a test's thread.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Log {
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
 async fn the_wrong_kind_of_server_and_settings_that_cannot_be_are_refused() {
     let single = servers::single_url();
     let nodes = servers::cluster_urls();
@@ -101,6 +147,7 @@ async fn a_stopped_server_fails_closed_in_time_and_is_used_again_when_it_wakes()
     let server = Server::start(&[]).await;
     let store: Arc<dyn Store> = Arc::new(open(&server.url(), Options::default()).await.unwrap());
     assert_eq!(store.claim(&claim("before", 1, "", false)).await.unwrap(), FIRST);
+    store.answers().await.unwrap();
     let executions = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let counter = Arc::clone(&executions);
     let handler = async move || counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst).to_string();
@@ -116,6 +163,7 @@ async fn a_stopped_server_fails_closed_in_time_and_is_used_again_when_it_wakes()
     // The torture has the quarter of a second; beside all other tests it is the machine that is measured.
     assert!(waited < Duration::from_secs(1), "fails closed at 200 ms: {waited:?}");
     assert_eq!(executions.load(std::sync::atomic::Ordering::SeqCst), 0);
+    assert!(matches!(store.answers().await, Err(Error::TimedOut)));
     let start = Instant::now();
     assert_eq!(post(&opened, "open", "").await.status, StatusCode::OK, "a route may choose otherwise");
     assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());

@@ -1,9 +1,11 @@
-//! What tests share: a database of their own, a clock they move, and waiting for a condition with a bound.
+//! What tests share: a database of their own, a clock they move, a connection that breaks or falls silent, and waiting for a
+//! condition with a bound.
 //! A development dependency only.
 
 mod clock;
 mod database;
 mod postgres;
+pub mod proxy;
 mod wait;
 
 pub use clock::{SeededClock, SystemClock};

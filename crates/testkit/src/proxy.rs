@@ -14,14 +14,17 @@ use tokio::time::Instant;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub enum Way {
+    /// From whoever connected.
     ToServer,
+    /// Back.
     ToClient,
 }
 
 /// What becomes of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Act {
+pub enum Act {
+    /// They arrive.
     Pass,
     /// They never arrive, and the connection stays.
     Hold,
@@ -32,8 +35,10 @@ pub(crate) enum Act {
 type Judge = dyn Fn(Way, &[u8]) -> Act + Send + Sync;
 
 /// Stands before a server until it is dropped.
-pub(crate) struct Proxy {
-    pub(crate) port: u16,
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens on loopback.
+    pub port: u16,
     cut: watch::Sender<bool>,
     _accepting: JoinSet<()>,
 }
@@ -47,25 +52,32 @@ struct Rules {
 }
 
 impl Proxy {
-    pub(crate) fn new(server: SocketAddr, judge: impl Fn(Way, &[u8]) -> Act + Send + Sync + 'static) -> Self {
+    /// On a port that is free.
+    ///
+    /// # Panics
+    /// When it cannot listen.
+    pub fn new(server: SocketAddr, judge: impl Fn(Way, &[u8]) -> Act + Send + Sync + 'static) -> Self {
         Self::on(0, server, Duration::ZERO, judge)
     }
 
     /// On this port; what a master sends its replicas comes late by `lag`.
-    pub(crate) fn on(
+    ///
+    /// # Panics
+    /// When it cannot listen.
+    pub fn on(
         port: u16,
         server: SocketAddr,
         lag: Duration,
         judge: impl Fn(Way, &[u8]) -> Act + Send + Sync + 'static,
     ) -> Self {
-        let listener = StdListener::bind(("127.0.0.1", port)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = StdListener::bind(("127.0.0.1", port)).expect("the port is free");
+        listener.set_nonblocking(true).expect("a listener may wait in a runtime");
+        let port = listener.local_addr().expect("a listener has an address").port();
         let (cut, is_cut) = watch::channel(false);
         let rules = Rules { judge: Arc::new(judge), lag, cut: is_cut };
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
-            let listener = TcpListener::from_std(listener).unwrap();
+            let listener = TcpListener::from_std(listener).expect("tests run in a runtime");
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let rules = rules.clone();
@@ -82,19 +94,20 @@ impl Proxy {
     }
 
     /// All connections break, what is on its way is lost, and no other is made.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.cut.send_replace(true);
     }
 
     /// Connections can be made again.
-    pub(crate) fn mend(&self) {
+    pub fn mend(&self) {
         self.cut.send_replace(false);
     }
 }
 
 async fn carry(client: TcpStream, server: TcpStream, rules: Rules) {
-    client.set_nodelay(true).unwrap();
-    server.set_nodelay(true).unwrap();
+    // One that has gone again has nothing to delay.
+    client.set_nodelay(true).ok();
+    server.set_nodelay(true).ok();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let replicates = Arc::new(AtomicBool::new(false));
@@ -142,12 +155,12 @@ async fn pump(way: Way, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, rules: 
 }
 
 /// Whether the bytes hold this word.
-pub(crate) fn holds(bytes: &[u8], word: &[u8]) -> bool {
+pub fn holds(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
 
 /// Says `true` once, as soon as `what` does.
-pub(crate) fn once(
+pub fn once(
     what: impl Fn(Way, &[u8]) -> bool + Send + Sync + 'static,
 ) -> impl Fn(Way, &[u8]) -> Act + Send + Sync {
     let done = AtomicBool::new(false);
