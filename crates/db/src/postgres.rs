@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Transaction};
+use sqlx::{ConnectOptions, Connection, PgExecutor, PgPool, Postgres, Transaction};
 
 use crate::Error;
 use crate::backend::{Backend, sealed};
@@ -144,6 +144,23 @@ impl Db {
         }
     }
 
+    /// For who works with tables that somebody else migrates: whether this program knows their newest version. Tables that
+    /// were made by other means than [`migrate`](crate::migrate) say nothing of theirs, and pass.
+    ///
+    /// # Errors
+    /// [`Error::Newer`] where a later program has migrated them, [`Error::MigrationChanged`] where another has.
+    pub async fn knows(&self, line: &Line) -> Result<(), Error> {
+        // Nothing where there is no such table, and where our role may not read it.
+        let readable: Option<bool> =
+            sqlx::query_scalar("select has_table_privilege(to_regclass('steadfast_migration'), 'select')")
+                .fetch_one(self.pool())
+                .await?;
+        if readable == Some(true) {
+            compare(self.name(), line.name, line.postgres, &recorded(self.pool(), line).await?)?;
+        }
+        Ok(())
+    }
+
     /// Begins a transaction under READ COMMITTED. Dropped without a commit, it is rolled back.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
         Ok(self.0.pool.begin().await?)
@@ -217,6 +234,15 @@ const TABLE: &str = "create table if not exists steadfast_migration (
     primary key (line, version)
 )";
 
+async fn recorded(executor: impl PgExecutor<'_>, line: &Line) -> Result<Vec<Recorded>, Error> {
+    let rows: Vec<(i32, String)> =
+        sqlx::query_as("select version, checksum from steadfast_migration where line = $1 order by version")
+            .bind(line.name)
+            .fetch_all(executor)
+            .await?;
+    Ok(rows.into_iter().map(|(version, checksum)| (u32::try_from(version).unwrap_or(u32::MAX), checksum)).collect())
+}
+
 /// One process at a time, and none waits for a table longer than the lock timeout: who is in the way is told by the error.
 async fn migrate(db: &Db, line: &Line) -> Result<(), Error> {
     if line.postgres.is_empty() {
@@ -230,13 +256,7 @@ async fn migrate(db: &Db, line: &Line) -> Result<(), Error> {
     if !there {
         sqlx::query(TABLE).execute(&mut *tx).await?;
     }
-    let rows: Vec<(i32, String)> =
-        sqlx::query_as("select version, checksum from steadfast_migration where line = $1 order by version")
-            .bind(line.name)
-            .fetch_all(&mut *tx)
-            .await?;
-    let done: Vec<Recorded> =
-        rows.into_iter().map(|(version, checksum)| (u32::try_from(version).unwrap_or(u32::MAX), checksum)).collect();
+    let done = recorded(&mut *tx, line).await?;
     for (migration, checksum) in compare(db.name(), line.name, line.postgres, &done)? {
         sqlx::raw_sql(migration.sql).execute(&mut *tx).await?;
         sqlx::query("insert into steadfast_migration (line, version, name, checksum) values ($1, $2, $3, $4)")

@@ -1,14 +1,15 @@
 //! The same ground on a real PostgreSQL.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use sqlx::Connection as _;
 use steadfast_core::{Classified, ErrorKind};
 use steadfast_db::postgres::{Db, Options};
 use steadfast_db::{Error, Line, Migration, migrate, tx};
+use steadfast_testkit::proxy::{Act, Proxy, Way, holds};
 use steadfast_testkit::{postgres, postgres_url};
 
 const ONE: Migration = Migration {
@@ -45,6 +46,20 @@ async fn migrations_run_once_by_however_many() {
 }
 
 #[tokio::test]
+async fn tables_that_a_later_program_has_migrated_are_told_apart_from_those_that_say_nothing() {
+    let db = postgres().await;
+    db.knows(&line(&[ONE])).await.unwrap();
+    migrate(&*db, &line(&[ONE, TWO])).await.unwrap();
+    db.knows(&line(&[ONE, TWO])).await.unwrap();
+    let newer = db.knows(&line(&[ONE])).await.unwrap_err();
+    assert!(newer.to_string().contains("(shop 2, this program knows 1): use that version"), "{newer}");
+    assert_eq!(newer.kind(), ErrorKind::Invalid);
+    // Older ones are made newer by who migrates.
+    sqlx::query("delete from steadfast_migration where version = 2").execute(db.pool()).await.unwrap();
+    db.knows(&line(&[ONE, TWO])).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_failed_migration_leaves_nothing() {
     let db = postgres().await;
     assert!(migrate(&*db, &line(&[ONE, BAD])).await.is_err());
@@ -77,6 +92,53 @@ async fn a_transaction_that_meets_a_conflict_runs_again() {
     assert_eq!(tries.load(Ordering::SeqCst), 2);
     let n: i32 = sqlx::query_scalar("select n from a").fetch_one(db.pool()).await.unwrap();
     assert_eq!(n, 1);
+}
+
+#[tokio::test]
+async fn work_that_failed_has_let_go_of_its_locks_before_the_caller_hears_of_it() {
+    let db = postgres().await;
+    // Two connections that are open already: the next caller has another one at once.
+    drop(tokio::try_join!(db.begin(), db.begin()).unwrap());
+    for attempt in 0..50 {
+        let failed = tx::run(&*db, &tx::Policy::default(), |tx| {
+            Box::pin(async move {
+                sqlx::query("select pg_advisory_xact_lock(7)").execute(&mut **tx).await?;
+                Err::<(), _>(Error::NoMigrations { line: "none" })
+            })
+        })
+        .await;
+        assert!(failed.is_err());
+        let free: bool =
+            sqlx::query_scalar("select pg_try_advisory_xact_lock(7)").fetch_one(db.pool()).await.unwrap();
+        assert!(free, "attempt {attempt}");
+    }
+}
+
+/// It takes a second, since that is what it is about.
+#[tokio::test]
+async fn the_rollback_on_a_server_that_fell_silent_is_waited_for_a_second_at_most() {
+    let db = postgres().await;
+    let address = db.name().split('/').next().unwrap();
+    let silent = AtomicBool::new(false);
+    let proxy = Proxy::new(address.parse().unwrap(), move |way, bytes| {
+        if way == Way::ToServer && holds(bytes, b"falls silent") {
+            silent.store(true, Ordering::SeqCst);
+        }
+        if silent.load(Ordering::SeqCst) { Act::Hold } else { Act::Pass }
+    });
+    let through = secret(&db.url().replace(address, &format!("127.0.0.1:{}", proxy.port)));
+    let through = Db::open(&through, Options::default()).await.unwrap();
+    let begun = Instant::now();
+    let failed = tx::run(&through, &tx::Policy::default(), |tx| {
+        Box::pin(async move {
+            let silence = sqlx::query("select 'falls silent'").execute(&mut **tx);
+            assert!(tokio::time::timeout(Duration::from_millis(50), silence).await.is_err());
+            Err::<(), _>(Error::NoMigrations { line: "none" })
+        })
+    })
+    .await;
+    assert!(matches!(failed, Err(Error::NoMigrations { .. })), "what the work said, and not that nobody answers");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

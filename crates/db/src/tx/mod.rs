@@ -5,7 +5,7 @@ mod budget;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Database, Sqlite, Transaction};
 use steadfast_core::retry::Backoff;
 use steadfast_core::{Classified, ErrorKind};
 
@@ -15,6 +15,9 @@ pub use budget::Budget;
 
 /// The transaction that [`run`] hands to its closure on SQLite; on PostgreSQL it is `Transaction<'static, Postgres>`.
 pub type Tx = Transaction<'static, Sqlite>;
+
+/// How long a rollback is waited for.
+const ROLLBACK: Duration = Duration::from_secs(1);
 
 /// What all transactions share that name no budget of their own.
 static SHARED: Budget = Budget::new();
@@ -72,7 +75,7 @@ impl Attempts {
 }
 
 /// Runs `work` in a transaction and commits it. When `work` or the commit fails with a kind that is retriable
-/// (a conflict, a lock not gained), everything is rolled back and `work` runs again in a fresh transaction, as often as
+/// (a conflict, a lock not gained), everything is [rolled back](roll_back) and `work` runs again in a fresh transaction, as often as
 /// `policy` and its budget allow.
 ///
 /// Promises: `work`'s writes are committed exactly when this returns `Ok`. After a crash, or
@@ -99,6 +102,15 @@ where
     }
 }
 
+/// Ends a transaction that is not to be committed, and waits until the server has done it: whoever comes next does not meet
+/// its locks. Left to the drop it would be done some time later.
+///
+/// A server that has fallen silent is waited for a second at most. It rolls back by itself when it notices that the
+/// connection has gone, so there is no error: nothing of the transaction is ever committed.
+pub async fn roll_back<DB: Database>(tx: Transaction<'static, DB>) {
+    drop(tokio::time::timeout(ROLLBACK, tx.rollback()).await);
+}
+
 /// The inner error is a commit whose outcome is open.
 async fn once<B, T, E, F>(db: &B, work: &mut F) -> Result<Result<T, Error>, E>
 where
@@ -107,7 +119,13 @@ where
     E: From<Error>,
 {
     let mut tx = db.begin().await?;
-    let value = work(&mut tx).await?;
+    let value = match work(&mut tx).await {
+        Ok(value) => value,
+        Err(error) => {
+            roll_back(tx).await;
+            return Err(error);
+        }
+    };
     match tx.commit().await.map_err(Error::of_commit) {
         Ok(()) => Ok(Ok(value)),
         Err(lost @ Error::CommitUnknown(_)) => Ok(Err(lost)),

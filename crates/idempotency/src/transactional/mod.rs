@@ -320,22 +320,30 @@ where
     C: Commit,
 {
     let mut tx = patience.wait(db.begin()).await?.map_err(Error::from)?;
-    let answer = match prepare::<D, E, F>(&mut tx, claim, policy, patience, work, doubt.as_ref()).await {
-        Ok(Ready::ToCommit(answer)) => answer,
-        // Awaited, and not left to the drop: until it is done the key would look as if it were in flight.
-        Ok(Ready::ToRollBack(outcome)) => {
-            patience.wait(tx.rollback()).await?.map_err(Error::sql)?;
-            return Ok(Some(outcome));
-        }
-        Ok(Ready::Overtaken) => {
-            patience.wait(tx.rollback()).await?.map_err(Error::sql)?;
-            return Ok(None);
-        }
-        Err(error) => {
-            drop(patience.wait(tx.rollback()).await);
-            return Err(error);
-        }
+    let ended = match prepare::<D, E, F>(&mut tx, claim, policy, patience, work, doubt.as_ref()).await {
+        Ok(Ready::ToCommit(answer)) => return committed(tx, answer, patience, commit, doubt).await,
+        Ok(Ready::ToRollBack(outcome)) => Ok(Some(outcome)),
+        Ok(Ready::Overtaken) => Ok(None),
+        Err(error) => Err(error),
     };
+    // Until it is done the key would look as if it were in flight.
+    drop(patience.wait(tx::roll_back(tx)).await);
+    ended
+}
+
+/// The commit of what was written.
+async fn committed<DB, E, C>(
+    tx: Transaction<'static, DB>,
+    answer: Answer,
+    patience: &mut Patience,
+    commit: &C,
+    doubt: &mut Option<Doubt>,
+) -> Result<Option<Outcome>, E>
+where
+    DB: sqlx::Database,
+    E: From<Error>,
+    C: Commit,
+{
     // A reply that does not come in time is lost.
     let committed = patience.wait(commit.commit(tx)).await;
     if let Err(error) = committed.unwrap_or_else(|_| Err(steadfast_db::Error::CommitUnknown(unanswered()))) {

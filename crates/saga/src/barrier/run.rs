@@ -1,20 +1,16 @@
 //! The whole protocol in one call: begin, enter, work, record or refuse, commit.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use sqlx::Transaction;
 use steadfast_core::{Classified, Timestamp};
-use steadfast_db::tx::Policy;
+use steadfast_db::tx::{Policy, roll_back};
 use steadfast_db::{Backend as Handle, Error as DbError};
 
 use super::decision::{Ending, ending};
 use super::{Answer, Backend, Entered, Route, meet};
 use crate::Error;
 use crate::participant::call::Call;
-
-/// How long the end of work that has failed is waited for.
-const ROLLBACK: Duration = Duration::from_secs(1);
 
 /// What the work of a step returns: a boxed future that may use the transaction.
 pub type BoxFuture<'t, T> = Pin<Box<dyn Future<Output = T> + Send + 't>>;
@@ -80,13 +76,12 @@ where
     match passed(&mut tx, call, route, body, now, work).await {
         Ok(Passed::ToEnd { answer, wrote }) => Ok(end(tx, answer, wrote).await?),
         Ok(Passed::ToRefuse(answer)) => {
-            tx.rollback().await.map_err(|error| Error::from(DbError::from(error)))?;
+            roll_back(tx).await;
             Ok(refuse_anew(db, call, body, now, answer).await?)
         }
         Err(error) => {
-            // Awaited, and not left to the drop: until it is done the step looks as if it were in flight. A server that has
-            // fallen silent is not waited for.
-            drop(tokio::time::timeout(ROLLBACK, tx.rollback()).await);
+            // Until it is done the step looks as if it were in flight.
+            roll_back(tx).await;
             Err(error)
         }
     }
@@ -159,7 +154,7 @@ async fn end<DB: Backend>(
     wrote: bool,
 ) -> Result<Result<Answer, DbError>, Error> {
     if !wrote {
-        tx.rollback().await.map_err(DbError::from)?;
+        roll_back(tx).await;
         return Ok(Ok(answer));
     }
     match tx.commit().await.map_err(DbError::of_commit) {
