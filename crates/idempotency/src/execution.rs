@@ -228,7 +228,7 @@ impl Execution {
                 let kept = Arc::new(answer.for_storage(&options.replay_headers, options.answer_limit));
                 (Report::Complete(kept), respond::replay(options, &answer).map(AnswerBody::whole))
             }
-            Recovered::Unknown => (Report::Unknown, self.problem(respond::held(self.claim.id))),
+            Recovered::Unknown => (Report::Unknown, self.problem(respond::held(self.claim.id, self.claim.take_over))),
         })
     }
 
@@ -315,7 +315,7 @@ impl Execution {
             Decision::Replay(answer) => return respond::replay(options, answer).map(AnswerBody::whole),
             Decision::Gone(answer) => return respond::gone(options, answer).map(AnswerBody::whole),
             Decision::InFlight | Decision::Execute { .. } => respond::in_flight(),
-            Decision::Held => respond::held(self.claim.id),
+            Decision::Held => respond::held(self.claim.id, self.claim.take_over),
             Decision::Mismatch => respond::mismatch(),
             Decision::Foreign => respond::foreign(self.claim.id),
         };

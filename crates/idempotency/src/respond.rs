@@ -54,10 +54,16 @@ pub(crate) fn in_flight() -> Problem {
         .retry_after(SOON)
 }
 
-pub(crate) fn held(id: RecordId) -> Problem {
-    problem::OUTCOME_UNKNOWN
-        .with("the first request with this key ended without a known outcome and is not executed again: have an operator look whether it took effect, and resolve the record")
-        .member("record", id.to_string())
+/// `asked_again` is whether the route executes, or finds out, what becomes of such a request when it is sent again.
+pub(crate) fn held(id: RecordId, asked_again: bool) -> Problem {
+    let problem = if asked_again {
+        let again = "a request with this key ended without a known outcome: send the same request with the same key again";
+        problem::OUTCOME_UNKNOWN.with(again).retry_after(SOON)
+    } else {
+        problem::OUTCOME_UNKNOWN
+            .with("the first request with this key ended without a known outcome and is not executed again: have an operator look whether it took effect, and resolve the record")
+    };
+    problem.member("record", id.to_string())
 }
 
 pub(crate) fn mismatch() -> Problem {

@@ -233,7 +233,7 @@ fn answer(options: &Options, keyed: &Keyed, outcome: Outcome) -> Response<Bytes>
         Outcome::Gone(answer) => return respond::gone(options, &answer),
         Outcome::Mismatch => respond::mismatch(),
         Outcome::InFlight => respond::in_flight(),
-        Outcome::Held => respond::held(keyed.id),
+        Outcome::Held => respond::held(keyed.id, false),
         Outcome::Foreign => respond::foreign(keyed.id),
     };
     respond::problem(options, problem)
