@@ -1,4 +1,5 @@
-//! `/healthz` says that the process lives; `/readyz` says whether it can do its work, and if not, what is missing.
+//! `/healthz` says that the process lives; `/readyz` says whether it can do its work, and if not, what is missing; also what
+//! is away that only a part of its work needs.
 
 use std::fmt;
 use std::pin::Pin;
@@ -29,6 +30,8 @@ type Probe = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>
 
 struct Check {
     name: String,
+    /// Whether the process is ready without it.
+    dispensable: bool,
     limit: Duration,
     probe: Box<Probe>,
 }
@@ -41,7 +44,15 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     checks: RwLock<Vec<Arc<Check>>>,
     draining: AtomicBool,
-    last: Mutex<Option<(Instant, Vec<Missing>)>>,
+    last: Mutex<Option<(Instant, Seen)>>,
+}
+
+/// What the checks have come to.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    missing: Vec<Missing>,
+    /// Without this the process is ready all the same.
+    degraded: Vec<Missing>,
 }
 
 impl fmt::Debug for Health {
@@ -72,7 +83,10 @@ impl Health {
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
-        let check = Check { name: name.into(), limit, probe: Box::new(move || Box::pin(probe())) };
+        self.add(Check { name: name.into(), dispensable: false, limit, probe: Box::new(move || Box::pin(probe())) });
+    }
+
+    fn add(&self, check: Check) {
         self.0.checks.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(check));
     }
 
@@ -83,23 +97,17 @@ impl Health {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::error::Error,
     {
-        let told = Arc::new(std::sync::Mutex::new(None::<String>));
-        self.check(name, NEEDED, move || {
-            let (asked, told) = (ask(), Arc::clone(&told));
-            async move {
-                let cause = asked.await.err().map(|error| chain(&error));
-                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                match (&cause, &*told) {
-                    (None, Some(_)) => tracing::warn!(name, "it can be worked with again"),
-                    (Some(cause), told) if told.as_ref() != Some(cause) => {
-                        tracing::warn!(name, cause, "it cannot be worked with");
-                    }
-                    _ => {}
-                }
-                told.clone_from(&cause);
-                cause.map_or(Ok(()), |_| Err("it cannot be worked with: the log says why".to_owned()))
-            }
-        });
+        self.add(Check { name: name.to_owned(), dispensable: false, limit: NEEDED, probe: telling(name, ask) });
+    }
+
+    /// As [`needs`](Self::needs), of something that only a part of the process's work needs: while it is away `/readyz` stays
+    /// 200 and shows it under `degraded`. For what all replicas share, so that no other one could do better.
+    pub fn uses<F, E>(&self, name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error,
+    {
+        self.add(Check { name: name.to_owned(), dispensable: true, limit: NEEDED, probe: telling(name, ask) });
     }
 
     /// From now on not ready: the process is ending.
@@ -107,25 +115,29 @@ impl Health {
         self.0.draining.store(true, Ordering::Release);
     }
 
-    /// Runs all checks at once and says what is not ready; empty when everything is.
+    /// Runs all checks at once and says what is not ready; empty when everything is that the process needs.
     pub async fn missing(&self) -> Vec<Missing> {
-        self.missing_at(Instant::now()).await
+        self.look(Instant::now()).await.missing
     }
 
-    async fn missing_at(&self, now: Instant) -> Vec<Missing> {
+    async fn look(&self, now: Instant) -> Seen {
         if self.0.draining.load(Ordering::Acquire) {
-            return vec![Missing { check: "process".to_owned(), why: "ending: send requests elsewhere".to_owned() }];
+            let ending = Missing { check: "process".to_owned(), why: "ending: send requests elsewhere".to_owned() };
+            return Seen { missing: vec![ending], degraded: Vec::new() };
         }
         let mut last = self.0.last.lock().await;
-        if let Some((at, missing)) = &*last
+        if let Some((at, seen)) = &*last
             && now.duration_since(*at) < FRESH
         {
-            return missing.clone();
+            return seen.clone();
         }
         let checks = self.0.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let missing: Vec<_> = join_all(checks.iter().map(|check| run(check))).await.into_iter().flatten().collect();
-        *last = Some((now, missing.clone()));
-        missing
+        let mut seen = Seen::default();
+        for (check, missing) in checks.iter().zip(join_all(checks.iter().map(|check| run(check))).await) {
+            (if check.dispensable { &mut seen.degraded } else { &mut seen.missing }).extend(missing);
+        }
+        *last = Some((now, seen.clone()));
+        seen
     }
 
     /// The routes `/healthz` and `/readyz`.
@@ -141,16 +153,21 @@ impl Health {
     }
 
     async fn report(&self) -> Response {
-        let missing = self.missing().await;
+        let Seen { missing, degraded } = self.look(Instant::now()).await;
+        let listed =
+            |all: &[Missing]| -> Vec<_> { all.iter().map(|it| json!({"check": it.check, "why": it.why})).collect() };
         if missing.is_empty() {
-            return Json(json!({"status": "ready", "checks": self.names()})).into_response();
+            let mut ready = json!({"status": "ready", "checks": self.names()});
+            if !degraded.is_empty() {
+                ready["degraded"] = listed(&degraded).into();
+            }
+            return Json(ready).into_response();
         }
-        let list: Vec<_> = missing.iter().map(|it| json!({"check": it.check, "why": it.why})).collect();
         let names: Vec<_> = missing.iter().map(|it| it.check.as_str()).collect();
         Reply::from(
             problem::UNAVAILABLE
                 .with(format!("not ready: {}", names.join(", ")))
-                .member("not_ready", list)
+                .member("not_ready", listed(&missing))
                 .retry_after(1),
         )
         .into_response()
@@ -160,6 +177,31 @@ impl Health {
         let checks = self.0.checks.read().unwrap_or_else(PoisonError::into_inner);
         checks.iter().map(|check| check.name.clone()).collect()
     }
+}
+
+/// Asks; the log tells a cause that has changed, and the answer only that there is one.
+fn telling<F, E>(name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static) -> Box<Probe>
+where
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::error::Error,
+{
+    let told = Arc::new(std::sync::Mutex::new(None::<String>));
+    Box::new(move || {
+        let (asked, told) = (ask(), Arc::clone(&told));
+        Box::pin(async move {
+            let cause = asked.await.err().map(|error| chain(&error));
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&cause, &*told) {
+                (None, Some(_)) => tracing::warn!(name, "it can be worked with again"),
+                (Some(cause), told) if told.as_ref() != Some(cause) => {
+                    tracing::warn!(name, cause, "it cannot be worked with");
+                }
+                _ => {}
+            }
+            told.clone_from(&cause);
+            cause.map_or(Ok(()), |_| Err("it cannot be worked with: the log says why".to_owned()))
+        })
+    })
 }
 
 async fn run(check: &Check) -> Option<Missing> {
@@ -197,11 +239,26 @@ mod tests {
             async move { if away { Err(std::io::Error::other("no route to 10.0.0.7")) } else { Ok(()) } }
         });
         let now = Instant::now();
-        let missing = health.missing_at(now).await;
+        let missing = health.look(now).await.missing;
         assert_eq!((missing.len(), missing[0].check.as_str()), (1, "database"));
         assert!(!missing[0].why.contains("10.0.0.7"), "{missing:?}");
         away.store(false, Ordering::Release);
-        assert_eq!(health.missing_at(now + FRESH).await, []);
+        assert_eq!(health.look(now + FRESH).await.missing, []);
+    }
+
+    #[tokio::test]
+    async fn what_only_a_part_of_the_work_needs_is_shown_and_does_not_take_the_process_out() {
+        let health = Health::new();
+        health.check("journal", Duration::from_secs(1), || async { Ok(()) });
+        health.uses("keys", || async { Err(std::io::Error::other("no route to 10.0.0.7")) });
+        let answer = health.report().await;
+        assert_eq!(answer.status(), 200);
+        let body = axum::body::to_bytes(answer.into_body(), 4_096).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&body["checks"], &body["degraded"][0]["check"]), (&json!(["journal", "keys"]), &json!("keys")));
+        assert!(!body.to_string().contains("10.0.0.7"), "{body}");
+        health.drain();
+        assert_eq!(health.report().await.status(), 503);
     }
 
     #[tokio::test]
@@ -215,10 +272,10 @@ mod tests {
         });
         let now = Instant::now();
         for _ in 0..100 {
-            health.missing_at(now).await;
+            health.look(now).await;
         }
         assert_eq!(runs.load(Ordering::SeqCst), 1);
-        health.missing_at(now + FRESH).await;
+        health.look(now + FRESH).await;
         assert_eq!(runs.load(Ordering::SeqCst), 2);
     }
 

@@ -7,6 +7,8 @@
 
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "process")]
+mod process;
 #[cfg(feature = "redis")]
 mod redis;
 mod sqlite;

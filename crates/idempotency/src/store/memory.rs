@@ -75,6 +75,10 @@ impl Store for Memory {
         "memory"
     }
 
+    async fn answers(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn claim(&self, claim: &Claim) -> Result<Decision, Error> {
         let now = self.clock.now();
         Ok(self.step(claim.id, |seen| decision::claim(seen, claim, now)))

@@ -52,6 +52,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The backend's name, as a label of metrics.
     fn name(&self) -> &'static str;
 
+    /// Whether the store can be worked with now: for a process that shows what it lacks.
+    async fn answers(&self) -> Result<(), Error>;
+
     /// Claims a record, or says why not.
     async fn claim(&self, claim: &Claim) -> Result<Decision, Error>;
 

@@ -81,6 +81,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
     let open = async |stop: &CancellationToken| {
         db.answers().await?;
         read_model.answers().await?;
+        let keys = keys.open(&db, Arc::clone(&clock)).await?;
         let service = goodgo_order::Config {
             call_key: call_key.clone(),
             verifier: verifier.clone(),
@@ -89,10 +90,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
             hint: Hint::new(),
             updates: Quota { burst: config.updates_per_minute, ..UPDATES },
             orchestrator: config.orchestrator.clone(),
-            keys: keys.open(&db, Arc::clone(&clock)).await?,
+            keys: Arc::clone(&keys),
             read_model: read_model.clone(),
         };
         let service = Service::open(db.clone(), service).await?;
+        // Only users' orders need it. All replicas share it: queries and the calls of sagas would find no better one.
+        health.uses("keys", move || {
+            let keys = Arc::clone(&keys);
+            async move { keys.answers().await }
+        });
         let (cleaned, drained) = (service.clone(), service.clone());
         let clean = every(CLEANING, "removing expired idempotency keys", stop.clone(), move || {
             let service = cleaned.clone();
@@ -100,6 +106,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         });
         Ok::<_, Error>(Running::new(service.router()).beside(clean).at_end(async move { drained.drain().await }))
     };
-    process::run(NAME, &config.listen, health, open).await?;
+    process::run(NAME, &config.listen, health.clone(), open).await?;
     Ok(())
 }

@@ -120,6 +120,10 @@ impl Store for Postgres {
         "postgres"
     }
 
+    async fn answers(&self) -> Result<(), Error> {
+        Ok(self.db.answers().await?)
+    }
+
     async fn claim(&self, claim: &Claim) -> Result<Decision, Error> {
         within(self.limit, || async {
             loop {

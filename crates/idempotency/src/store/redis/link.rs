@@ -11,8 +11,12 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, Pipeline, RedisResult, Script, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
+    Script, Value,
+};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -171,6 +175,32 @@ impl Link {
             Err(error) if fault::is_script_unknown(&error) => self.call(lane, &command("EVAL", text)).await,
             other => other,
         }
+    }
+
+    /// Sends one command to every master of a cluster that can be reached, and answers what each replied; nothing where
+    /// there is one server.
+    pub(super) async fn to_masters(&self, command: Cmd) -> RedisResult<Vec<(String, Value)>> {
+        let Some(mut cluster) = self.whole_cluster() else { return Ok(Vec::new()) };
+        let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        let Value::Map(replies) = cluster.route_command(command, everywhere).await? else {
+            return Err((ErrorKind::UnexpectedReturnType, "masters did not reply one by one").into());
+        };
+        let named = |(node, reply): (Value, Value)| {
+            Ok((String::from_redis_value(node).map_err(RedisError::from)?, reply.extract_error()?))
+        };
+        replies.into_iter().map(named).collect()
+    }
+
+    /// As [`to_masters`](Self::to_masters), where the reply of none may be missing: the library leaves out a server that it
+    /// cannot reach at present.
+    pub(super) async fn to_all_masters(&self, command: Cmd) -> RedisResult<Vec<(String, Value)>> {
+        let info: String = self.call(0, redis::cmd("CLUSTER").arg("INFO")).await?;
+        let size = info.lines().find_map(|line| line.trim_end().strip_prefix("cluster_size:")?.parse().ok());
+        let replies = self.to_masters(command).await?;
+        if replies.len() < size.unwrap_or(0) {
+            return Err((ErrorKind::ClusterConnectionNotFound, "a master of the cluster does not answer").into());
+        }
+        Ok(replies)
     }
 
     /// A connection to the whole cluster; `None` where there is one server.

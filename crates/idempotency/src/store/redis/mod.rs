@@ -268,6 +268,19 @@ impl Store for Redis {
         "redis"
     }
 
+    /// Of a cluster every master must answer, since each serves keys.
+    async fn answers(&self) -> Result<(), Error> {
+        let ping = redis::cmd("PING");
+        self.within(async {
+            match self.link.whole_cluster() {
+                None => self.link.call::<()>(0, &ping).await?,
+                Some(_) => drop(self.link.to_all_masters(ping).await?),
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn claim(&self, claim: &Claim) -> Result<Decision, Error> {
         self.within(async {
             if let Some(login) = &claim.login {
@@ -429,12 +442,8 @@ async fn first_answer(nodes: &[ConnectionInfo], servers: &str) -> Result<(), Err
 
 /// Every master with what it says of itself.
 async fn masters(link: &Link) -> Result<Vec<(String, String)>, Error> {
-    use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
-    let Some(mut cluster) = link.whole_cluster() else { return Ok(Vec::new()) };
-    let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-    let said = timeout(AT_START, cluster.route_command(redis::cmd("INFO"), everywhere));
-    let Value::Map(said) = said.await.map_err(|_| Error::TimedOut)?? else { return Ok(Vec::new()) };
-    said.into_iter().map(|(server, info)| Ok((read(server)?, read(info)?))).collect()
+    let said = timeout(AT_START, link.to_masters(redis::cmd("INFO"))).await.map_err(|_| Error::TimedOut)??;
+    said.into_iter().map(|(server, info)| Ok((server, read(info)?))).collect()
 }
 
 fn advise(server: &str, judged: Result<Vec<fitness::Advice>, String>) -> Result<(), Error> {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
-use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
-use redis::{Cmd, FromRedisValue as _, RedisError, Value};
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use redis::{Cmd, FromRedisValue as _, RedisError};
 
 use super::{Redis, encoding};
 use crate::Error;
@@ -69,36 +69,16 @@ fn scan(store: &Redis, cursor: &[u8]) -> Cmd {
 
 /// The first stretch of every server that serves keys.
 async fn begin(store: &Redis) -> Result<Vec<(Place, Vec<Vec<u8>>)>, Error> {
-    let Some(mut cluster) = store.link.whole_cluster() else {
+    if store.link.whole_cluster().is_none() {
         return Ok(vec![go_on(store, Place { node: None, cursor: b"0".to_vec() }).await?]);
-    };
-    let (size, replies) = store
-        .within(async {
-            let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut cluster).await?;
-            let size = info.lines().find_map(|line| line.trim_end().strip_prefix("cluster_size:")?.parse().ok());
-            let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-            let replies = cluster.route_command(scan(store, b"0"), everywhere).await?;
-            Ok((size.unwrap_or(0), replies))
-        })
-        .await?;
-    let Value::Map(replies) = replies else { return Err(unexpected()) };
-    // The library leaves out a server that it cannot reach at present: half of a list would look like all of it.
-    if replies.len() < size {
-        return Err(RedisError::from((
-            redis::ErrorKind::ClusterConnectionNotFound,
-            "a master of the cluster does not answer",
-        ))
-        .into());
     }
-    replies
-        .into_iter()
-        .map(|(node, reply)| {
-            let node = String::from_redis_value(node).map_err(RedisError::from)?;
-            let reply = reply.extract_error()?;
-            let (cursor, keys) = <(Vec<u8>, Vec<Vec<u8>>)>::from_redis_value(reply).map_err(RedisError::from)?;
-            Ok((Place { node: Some(node), cursor }, keys))
-        })
-        .collect()
+    // Half of a list would look like all of it.
+    let replies = store.within(async { Ok(store.link.to_all_masters(scan(store, b"0")).await?) }).await?;
+    let placed = |(node, reply)| {
+        let (cursor, keys) = <(Vec<u8>, Vec<Vec<u8>>)>::from_redis_value(reply).map_err(RedisError::from)?;
+        Ok((Place { node: Some(node), cursor }, keys))
+    };
+    replies.into_iter().map(placed).collect()
 }
 
 /// The next stretch of one server.

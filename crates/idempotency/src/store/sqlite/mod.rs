@@ -59,6 +59,11 @@ impl Store for Sqlite {
         "sqlite"
     }
 
+    async fn answers(&self) -> Result<(), Error> {
+        sqlx::query("select 1").execute(self.db.readers()).await.map_err(Error::sql)?;
+        Ok(())
+    }
+
     async fn claim(&self, claim: &Claim) -> Result<Decision, Error> {
         match self.step(Work::Claim(claim.clone())).await? {
             Done::Claimed(decision) => Ok(decision),
