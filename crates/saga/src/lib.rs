@@ -1,8 +1,8 @@
 //! Sagas: workflows across services that end whole or are taken back.
 //!
 //! Two sides share this crate:
-//! - A **participant** (feature `participant`, default) puts [`barrier::run`] around what a saga route does: each effect
-//!   happens once, whatever is repeated, late, lost or taken back before it arrived.
+//! - A **participant** puts [`barrier::run`] around what a saga route does: each effect happens once, whatever is repeated,
+//!   late, lost or taken back before it arrived.
 //! - An **orchestrator** (feature `engine`) runs definitions: [`definition`] reads them, [`machine`] decides, [`engine`]
 //!   calls and commits, [`journal`] keeps.
 //!
@@ -15,7 +15,6 @@ mod error;
 #[cfg(feature = "engine")]
 mod metrics;
 
-#[cfg(feature = "participant")]
 pub mod barrier;
 #[cfg(feature = "engine")]
 pub mod definition;
@@ -25,7 +24,6 @@ pub mod engine;
 pub mod journal;
 #[cfg(feature = "engine")]
 pub mod machine;
-#[cfg(feature = "participant")]
 pub mod participant;
 
 pub use error::Error;
