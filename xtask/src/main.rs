@@ -18,7 +18,8 @@ const HELP: &str = "\
 usage: cargo xtask TASK
 
   test    starts the servers, then every test of the workspace, in one optimised profile; the servers stay up
-  ci      formatting, clippy, documentation, licences and sources, then `test`, then a minute of each torture
+  ci      formatting, clippy, documentation, licences and sources, then `test`, then a minute or more of each torture, then a
+          month of invoices through a whole platform
 
   services up|down|status [postgres] [etcd] [redis] [kafka] [--brokers 3]
           servers on loopback, all of them when none is named: `up` installs what is missing, starts and waits,
@@ -42,14 +43,15 @@ usage: cargo xtask TASK
           the same from a committed row through relays, Kafka and projectors to a read model; `torture projection` is another
           name of it; with a consumer that applies again what comes again it must fail
 
-  torture idempotency [--minutes N | --seconds N] [--seed S] [--without-store]
+  torture idempotency [--minutes N | --seconds N] [--seed S] [--without-store | --without-compare]
           the same to a service that charges, twice over each store of keys: PostgreSQL in both forms, Redis, a cluster that
           loses its masters; every key is sent until its answer is known; repeats are counted for each failover; without a
-          store it must fail
+          store it must fail, and where a late finisher overwrites what stands there
 
   torture platform [--minutes N | --seconds N] [--seed S]
-          a whole platform as `platform up` makes it, while `steadfast demo` replays invoices through it: any process killed,
-          paused or told to end, PostgreSQL, the broker, Redis masters and etcd members killed; the demo's check judges
+          a whole platform as `platform up` makes it, but with three brokers and a proxy between any two, while `steadfast demo`
+          replays invoices through it: processes killed, paused or told to end, ways cut and held, servers killed; the demo's
+          check judges
 ";
 
 /// Names a folder of other builds of the programs, such as unoptimised ones; then nothing is built.
@@ -57,6 +59,8 @@ const PROGRAMS: &str = "XTASK_PROGRAMS";
 /// The seed of the runs in `ci`: the same faults at the same moments for everybody.
 const CI_SEED: &str = "20260101";
 const CI_SECONDS: &str = "60";
+/// The platform has more to be hit than the others.
+const CI_PLATFORM_SECONDS: &str = "90";
 
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -95,6 +99,9 @@ fn test() -> Result<()> {
 }
 
 fn ci() -> Result<()> {
+    if root()?.join("target/platform").exists() {
+        bail!("a platform is up, and `ci` would replay its invoices through it: `cargo xtask platform down` removes it");
+    }
     services::build_tools()?;
     cargo(["fmt", "--all", "--check"])?;
     // In the profile of the tests: what they need of build scripts, C libraries and macros is compiled here already.
@@ -104,10 +111,23 @@ fn ci() -> Result<()> {
     run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     deny()?;
     test()?;
-    for campaign in ["saga", "outbox", "idempotency"] {
-        run(whole()?.args(["torture", campaign, "--seconds", CI_SECONDS, "--seed", CI_SEED]))?;
+    for (campaign, seconds) in
+        [("saga", CI_SECONDS), ("outbox", CI_SECONDS), ("idempotency", CI_SECONDS), ("platform", CI_PLATFORM_SECONDS)]
+    {
+        run(whole()?.args(["torture", campaign, "--seconds", seconds, "--seed", CI_SEED]))?;
     }
-    Ok(())
+    month()
+}
+
+/// A month of invoices through a platform of several processes, which is taken down whatever comes of it.
+fn month() -> Result<()> {
+    let replay = || {
+        run(whole()?.args(["platform", "up"]))?;
+        run(Command::new(programs()?.join("steadfast")).args(["demo", "--config", "goodgo/production.toml"]))
+    };
+    let replayed = replay();
+    let down = run(whole()?.args(["platform", "down"]));
+    replayed.and(down)
 }
 
 /// What the end-to-end tests and the torture start: of the whole workspace with all features, as the tests are built, so that

@@ -5,20 +5,25 @@ use std::path::{Path, PathBuf};
 
 use crate::services::Service;
 use crate::services::etcd::Etcd;
-use crate::services::kafka::Kafka;
+use crate::services::kafka::{Behind, Kafka};
 use crate::services::postgres::Postgres;
+#[cfg(feature = "torture")]
+use crate::services::postgres::Pair;
 use crate::services::redis::Redis;
 
 /// Of the block of `platform up`; goodgo/production.toml tells clients the same.
 pub(crate) const FIRST_PORT: u16 = 18_400;
-/// Ports of a block. The Redis Cluster takes as many of the block that begins 10,000 above.
+/// Ports of a block, half of them for [`Way`]s. The Redis Cluster takes as many of the block that begins 10,000 above.
 #[cfg(feature = "torture")]
-pub(crate) const PORTS: u16 = 100;
+pub(crate) const PORTS: u16 = 200;
 
 /// Services and orchestrators: who stands behind the front door, and how many of each.
 pub(super) const BEHIND: [(&str, u16); 4] = [("order", 3), ("payment", 3), ("inventory", 3), ("orchestrator", 2)];
 const RELAYS: u16 = 2;
 const PROJECTORS: u16 = 2;
+const REDIS_NODES: u16 = 6;
+/// Who takes the ways to the brokers.
+const KAFKA_CLIENTS: &str = "clients";
 
 /// A database, the role that owns it, and what `steadfast migrate` makes in it.
 pub(super) struct Database {
@@ -66,6 +71,23 @@ impl Part {
     }
 }
 
+/// A way from one of the platform to another: who takes it, whom it leads to, and the port on which something stands between.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) port: u16,
+    /// The port of whom it leads to.
+    pub(crate) upstream: u16,
+}
+
+impl Way {
+    #[cfg(feature = "torture")]
+    pub(crate) fn name(&self) -> String {
+        format!("{} to {}", self.from, self.to)
+    }
+}
+
 /// A platform: where it lives, and the first port of its block.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
@@ -73,11 +95,91 @@ pub(crate) struct Site {
     /// The configurations: `deploy/platform`.
     deploy: PathBuf,
     first: u16,
+    brokers: u16,
+    has_ways: bool,
+    /// In place of one PostgreSQL; [`Site::postgres`] then leads to whichever is the primary.
+    #[cfg(feature = "torture")]
+    pair: Option<Pair>,
+    /// What is preloaded into processes so that each reads its own clock from a file.
+    clocks: Option<PathBuf>,
 }
 
 impl Site {
     pub(crate) fn new(root: &Path, folder: PathBuf, first: u16) -> Self {
-        Self { folder, deploy: root.join("deploy/platform"), first }
+        Self {
+            folder,
+            deploy: root.join("deploy/platform"),
+            first,
+            brokers: 1,
+            has_ways: false,
+            #[cfg(feature = "torture")]
+            pair: None,
+            clocks: None,
+        }
+    }
+
+    /// With a primary and a standby: somebody must stand on [`Site::postgres`] and lead to the primary.
+    #[cfg(feature = "torture")]
+    pub(crate) fn with_standby(self, synchronous: bool) -> Self {
+        let pair = Pair { ports: [self.first + 84, self.first + 85], synchronous };
+        Self { pair: Some(pair), ..self }
+    }
+
+    /// With a clock of its own for each process but the front door: what [`Site::clock`] says, read by this library.
+    #[cfg(feature = "torture")]
+    pub(crate) fn with_clocks(self, library: PathBuf) -> Self {
+        Self { clocks: Some(library), ..self }
+    }
+
+    /// How far the clock of a process is off.
+    pub(crate) fn clock(&self, process: &str) -> PathBuf {
+        self.folder.join(format!("{process}.clock"))
+    }
+
+    /// With three brokers, and so that everybody reaches everybody by [`Site::ways`]: somebody must stand on each.
+    #[cfg(any(test, feature = "torture"))]
+    pub(crate) fn to_be_spoilt(self) -> Self {
+        Self { brokers: 3, has_ways: true, ..self }
+    }
+
+    /// All ways. To Redis and Kafka one leads to each member, whoever takes it, since members tell all clients alike where
+    /// they are; to everybody else one from each process.
+    pub(crate) fn ways(&self) -> Vec<Way> {
+        if !self.has_ways {
+            return Vec::new();
+        }
+        let mut pairs: Vec<(String, String, u16)> = Vec::new();
+        for node in 0..REDIS_NODES {
+            pairs.push(("order".to_owned(), replica("redis", node + 1), self.redis_port() + node));
+        }
+        for broker in 0..self.brokers {
+            pairs.push((KAFKA_CLIENTS.to_owned(), replica("kafka", broker + 1), self.kafka_port() + 2 * broker));
+        }
+        for (name, replicas) in BEHIND {
+            for number in 1..=replicas {
+                pairs.push(("front".to_owned(), replica(name, number), self.port_of(name, number)));
+                pairs.push((replica(name, number), "postgres".to_owned(), self.postgres()));
+            }
+        }
+        for (name, members) in [("relay", RELAYS), ("projector", PROJECTORS)] {
+            for number in 1..=members {
+                pairs.push((replica(name, number), "postgres".to_owned(), self.postgres()));
+            }
+        }
+        for orchestrator in 1..=2 {
+            for member in 0..3 {
+                let (from, to) = (replica("orchestrator", orchestrator), replica("etcd", member + 1));
+                pairs.push((from, to, self.etcd().client_port + member));
+            }
+        }
+        let way = |(port, (from, to, upstream))| Way { from, to, port, upstream };
+        (self.first + 100..).zip(pairs).map(way).collect()
+    }
+
+    /// Where `from` reaches whoever listens on `port`.
+    fn reach(&self, from: &str, port: u16) -> u16 {
+        let way = self.ways().into_iter().find(|way| way.upstream == port && way.from == from);
+        way.map_or(port, |way| way.port)
     }
 
     /// The port of the front door for one of [`BEHIND`].
@@ -87,7 +189,7 @@ impl Site {
     }
 
     /// The port of a replica, counted from 1.
-    fn replica(&self, name: &str, number: u16) -> u16 {
+    fn port_of(&self, name: &str, number: u16) -> u16 {
         let names = ["order", "payment", "inventory", "orchestrator", "relay", "projector"];
         let index = (1..).zip(names).find(|(_, known)| *known == name).map_or(0, |(index, _)| index);
         self.first + 10 * index + number
@@ -101,55 +203,77 @@ impl Site {
         Etcd { client_port: self.first + 71, peer_port: self.first + 74 }
     }
 
-    pub(crate) fn kafka(&self) -> u16 {
+    pub(crate) fn kafka(&self) -> Kafka {
+        let port = self.kafka_port();
+        let behind = self.has_ways.then(|| Behind { clients: self.reach(KAFKA_CLIENTS, port), brokers: self.first + 190 });
+        Kafka { brokers: Some(self.brokers), port, behind }
+    }
+
+    fn kafka_port(&self) -> u16 {
         self.first + 77
     }
 
     pub(crate) fn redis(&self) -> Redis {
-        Redis { cluster_port: self.first + 90, single_port: self.first + 83 }
+        let cluster_port = self.redis_port();
+        let announced = self.has_ways.then(|| self.reach("order", cluster_port));
+        Redis { cluster_port, single_port: self.first + 83, announced }
+    }
+
+    fn redis_port(&self) -> u16 {
+        self.first + 90
     }
 
     /// The servers that it stands on, in the order in which they start: its own, so that nothing of it is left by `down` and
     /// nobody else's tests meet it.
     pub(crate) fn servers(&self) -> [Box<dyn Service>; 4] {
-        [
-            Box::new(Postgres { port: self.postgres() }),
-            Box::new(self.etcd()),
-            Box::new(self.redis()),
-            Box::new(Kafka { brokers: None, port: self.kafka() }),
-        ]
+        [self.database_server(), Box::new(self.etcd()), Box::new(self.redis()), Box::new(self.kafka())]
+    }
+
+    fn database_server(&self) -> Box<dyn Service> {
+        #[cfg(feature = "torture")]
+        if let Some(pair) = self.pair {
+            return Box::new(pair);
+        }
+        Box::new(Postgres { port: self.postgres() })
+    }
+
+    #[cfg(feature = "torture")]
+    pub(crate) fn pair(&self) -> Option<Pair> {
+        self.pair
     }
 
     /// The URL of a database as a role.
     pub(crate) fn url(&self, role: &str, database: &str) -> String {
-        format!("postgres://{role}@127.0.0.1:{}/goodgo_{database}?sslmode=disable", self.postgres())
+        url(self.postgres(), role, database)
     }
 
-    fn broker(&self) -> String {
-        address(self.kafka())
+    /// The same for one of the processes.
+    fn url_for(&self, process: &str, role: &str, database: &str) -> String {
+        url(self.reach(process, self.postgres()), role, database)
+    }
+
+    /// Every broker, as clients reach it.
+    fn broker_list(&self) -> String {
+        let reached = (0..self.brokers).map(|broker| self.reach(KAFKA_CLIENTS, self.kafka_port() + 2 * broker));
+        reached.map(address).collect::<Vec<_>>().join(",")
     }
 
     /// Every process, in the order in which they start.
     pub(crate) fn parts(&self) -> Vec<Part> {
         let mut parts = Vec::new();
         for number in 1..=3 {
-            parts.push(self.part("order", number, "goodgo-order", &["serve"], self.of_order()));
-            parts.push(self.part("payment", number, "goodgo-payment", &["serve"], self.of_service("payment")));
-            parts.push(self.part("inventory", number, "goodgo-inventory", &["serve"], self.of_service("inventory")));
+            parts.push(self.order(number));
+            parts.push(self.service("payment", number, "goodgo-payment"));
+            parts.push(self.service("inventory", number, "goodgo-inventory"));
         }
-        for number in 1..=2 {
-            parts.push(self.part("orchestrator", number, "steadfast", &["orchestrator"], self.of_orchestrator()));
-        }
-        for number in 1..=RELAYS {
-            parts.push(self.part("relay", number, "steadfast", &["outbox", "relay"], self.of_relay()));
-        }
-        for number in 1..=PROJECTORS {
-            parts.push(self.part("projector", number, "goodgo-order", &["project"], self.of_projector()));
-        }
+        parts.extend((1..=2).map(|number| self.orchestrator(number)));
+        parts.extend((1..=RELAYS).map(|number| self.relay(number)));
+        parts.extend((1..=PROJECTORS).map(|number| self.projector(number)));
         parts.push(self.front_door());
         parts
     }
 
+    /// With what all processes but the front door are told.
     fn part(
         &self,
         name: &str,
@@ -158,7 +282,7 @@ impl Site {
         command: &[&str],
         mut environment: Vec<(String, String)>,
     ) -> Part {
-        let port = self.replica(name, number);
+        let port = self.port_of(name, number);
         let prefix = if program == "steadfast" { "STEADFAST" } else { "GOODGO" };
         environment.push((format!("{prefix}_LISTEN"), address(port)));
         if program == "steadfast" {
@@ -167,58 +291,81 @@ impl Site {
             environment.push(("STEADFAST_LOG_JSON".to_owned(), "true".to_owned()));
         }
         environment.push(("RUST_BACKTRACE".to_owned(), "1".to_owned()));
+        environment.extend(self.of_clock(&replica(name, number)));
         let config = self.deploy.join(format!("{name}.toml")).display().to_string();
         let arguments = command.iter().map(|word| (*word).to_owned()).chain(["--config".to_owned(), config]).collect();
-        Part { name: format!("{name}-{number}"), program, arguments, environment, ports: vec![port] }
+        Part { name: replica(name, number), program, arguments, environment, ports: vec![port] }
     }
 
-    fn of_service(&self, name: &str) -> Vec<(String, String)> {
-        vec![("GOODGO_DATABASE__URL".to_owned(), self.url(&role(name), name))]
+    fn of_clock(&self, process: &str) -> Vec<(String, String)> {
+        let Some(library) = &self.clocks else { return Vec::new() };
+        let words = [
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.clock(process).display().to_string()),
+            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
+            // As in life: a step of the clock is none of the time that passes.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        words.map(|(name, value)| (name.to_owned(), value)).to_vec()
     }
 
-    fn of_order(&self) -> Vec<(String, String)> {
-        let redis = self.redis().cluster_port;
-        let nodes = [redis, redis + 1, redis + 2].map(|port| format!("redis://{}", address(port)));
-        let mut environment = self.of_service("order");
-        environment.extend(
+    fn service(&self, name: &str, number: u16, program: &'static str) -> Part {
+        let database = self.url_for(&replica(name, number), &role(name), name);
+        self.part(name, number, program, &["serve"], vec![("GOODGO_DATABASE__URL".to_owned(), database)])
+    }
+
+    fn order(&self, number: u16) -> Part {
+        let redis = self.redis_port();
+        let nodes = [redis, redis + 1, redis + 2];
+        let nodes = nodes.map(|port| format!("redis://{}", address(self.reach("order", port))));
+        let mut order = self.service("order", number, "goodgo-order");
+        let read_model = self.url_for(&order.name, &role("order"), "read_model");
+        order.environment.extend(
             [
-                ("GOODGO_READ_MODEL__URL", self.url(&role("order"), "read_model")),
+                ("GOODGO_READ_MODEL__URL", read_model),
                 ("GOODGO_ORCHESTRATOR", format!("http://{}", address(self.front("orchestrator")))),
                 ("GOODGO_KEYS", nodes.join(",")),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
-        environment
+        order
     }
 
-    fn of_orchestrator(&self) -> Vec<(String, String)> {
+    fn orchestrator(&self, number: u16) -> Part {
+        let name = replica("orchestrator", number);
         let etcd = self.etcd().client_port;
-        let endpoints = [etcd, etcd + 1, etcd + 2].map(|port| format!("http://{}", address(port)));
+        let endpoints = [etcd, etcd + 1, etcd + 2].map(|port| format!("http://{}", address(self.reach(&name, port))));
         let mut environment = vec![
-            ("STEADFAST_DATABASE__URL".to_owned(), self.url(&role("orchestrator"), "orchestrator")),
+            ("STEADFAST_DATABASE__URL".to_owned(), self.url_for(&name, &role("orchestrator"), "orchestrator")),
             ("STEADFAST_ETCD__ENDPOINTS".to_owned(), endpoints.join(",")),
         ];
         for name in ["order", "payment", "inventory"] {
             let variable = format!("STEADFAST_PARTICIPANTS__{}__BASE_URLS", name.to_uppercase());
             environment.push((variable, format!("http://{}", address(self.front(name)))));
         }
-        environment
+        self.part("orchestrator", number, "steadfast", &["orchestrator"], environment)
     }
 
-    fn of_relay(&self) -> Vec<(String, String)> {
-        let mut environment = vec![("STEADFAST_KAFKA__BROKERS".to_owned(), self.broker())];
-        for Database { name, .. } in published() {
-            let variable = format!("STEADFAST_DATABASES__{}__URL", name.to_uppercase());
-            environment.push((variable, self.url(&role("relay"), name)));
+    fn relay(&self, number: u16) -> Part {
+        let name = replica("relay", number);
+        let mut environment = vec![
+            ("STEADFAST_KAFKA__BROKERS".to_owned(), self.broker_list()),
+            ("STEADFAST_TOPICS__REPLICATION".to_owned(), self.brokers.to_string()),
+        ];
+        for Database { name: database, .. } in published() {
+            let variable = format!("STEADFAST_DATABASES__{}__URL", database.to_uppercase());
+            environment.push((variable, self.url_for(&name, &role("relay"), database)));
         }
-        environment
+        self.part("relay", number, "steadfast", &["outbox", "relay"], environment)
     }
 
-    fn of_projector(&self) -> Vec<(String, String)> {
-        vec![
-            ("GOODGO_DATABASE__URL".to_owned(), self.url(&role("order"), "read_model")),
-            ("GOODGO_KAFKA__BROKERS".to_owned(), self.broker()),
-        ]
+    fn projector(&self, number: u16) -> Part {
+        let database = self.url_for(&replica("projector", number), &role("order"), "read_model");
+        let environment = vec![
+            ("GOODGO_DATABASE__URL".to_owned(), database),
+            ("GOODGO_KAFKA__BROKERS".to_owned(), self.broker_list()),
+        ];
+        self.part("projector", number, "goodgo-order", &["project"], environment)
     }
 
     fn front_door(&self) -> Part {
@@ -227,7 +374,8 @@ impl Site {
             let variable = name.to_uppercase();
             environment.push((variable.clone(), address(self.front(name))));
             for number in 1..=replicas {
-                environment.push((format!("{variable}_{number}"), address(self.replica(name, number))));
+                let port = self.reach("front", self.port_of(name, number));
+                environment.push((format!("{variable}_{number}"), address(port)));
             }
         }
         let config = self.deploy.join("haproxy.cfg").display().to_string();
@@ -243,8 +391,17 @@ impl Site {
 }
 
 /// The role of PostgreSQL that a process logs in as.
-pub(super) fn role(name: &str) -> String {
+pub(crate) fn role(name: &str) -> String {
     format!("goodgo_{name}")
+}
+
+/// The name of one of several alike.
+fn replica(name: &str, number: u16) -> String {
+    format!("{name}-{number}")
+}
+
+fn url(port: u16, role: &str, database: &str) -> String {
+    format!("postgres://{role}@{}/goodgo_{database}?sslmode=disable", address(port))
 }
 
 pub(crate) fn address(port: u16) -> String {
@@ -274,7 +431,7 @@ mod tests {
             assert!(PRODUCTION.contains(&site.url("postgres", name)), "{name} is not in goodgo/production.toml");
         }
         let redis = site.redis().cluster_port;
-        assert!(PRODUCTION.contains(&site.broker()) && PRODUCTION.contains(&format!("redis://{}", address(redis))));
+        assert!(PRODUCTION.contains(&site.broker_list()) && PRODUCTION.contains(&format!("redis://{}", address(redis))));
     }
 
     #[test]
@@ -284,6 +441,26 @@ mod tests {
             assert!((FIRST_PORT..FIRST_PORT + 70).contains(&port) && seen.insert(port), "{port}");
         }
         assert_eq!(site.parts().len(), 9 + 2 + 2 + 2 + 1);
+    }
+
+    #[test]
+    fn somebody_can_stand_between_any_two() {
+        let (usual, spoilt) = (site(), site().to_be_spoilt());
+        assert!(usual.ways().is_empty());
+        let ways = spoilt.ways();
+        // To Redis and Kafka, to the replicas, to PostgreSQL, to etcd.
+        assert_eq!(ways.len(), 6 + 3 + 11 + 15 + 6);
+        let own: BTreeSet<u16> = usual.parts().iter().flat_map(|part| part.ports.clone()).collect();
+        let mut seen = BTreeSet::new();
+        for way in &ways {
+            assert!((FIRST_PORT + 100..FIRST_PORT + 190).contains(&way.port) && seen.insert(way.port), "{way:?}");
+        }
+        // Nobody is told of anybody but by a way or the front door, and every way is told to somebody.
+        let told: String = spoilt.parts().iter().map(|part| format!("{:?}", part.environment)).collect();
+        for way in ways.iter().filter(|way| !["redis-4", "redis-5", "redis-6"].contains(&way.to.as_str())) {
+            assert!(told.contains(&address(way.port)), "nobody is told of {way:?}");
+            assert!(own.contains(&way.upstream) || !told.contains(&address(way.upstream)), "{way:?} is gone round");
+        }
     }
 
     #[test]

@@ -81,6 +81,20 @@ pub(crate) fn haproxy() -> Result<()> {
     }
 }
 
+/// The library that tells a process another time, where it is preloaded.
+#[cfg(feature = "torture")]
+pub(crate) fn faketime() -> Result<PathBuf> {
+    const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
+    let found = || {
+        let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+        folders.map(|folder| folder.join(LIBRARY)).find(|file| file.is_file())
+    };
+    if found().is_none() {
+        install(&["libfaketime"], &["libfaketimeMT.so.1"])?;
+    }
+    found().with_context(|| format!("{LIBRARY} is in no folder below /usr/lib"))
+}
+
 fn apt(is_root: bool, arguments: &[&str]) -> Result<()> {
     let prefix: &[&str] = if is_root { &[] } else { &["sudo"] };
     let words = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], arguments].concat();

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use self::etcd::Etcd;
 pub(crate) use self::install::build_tools;
 #[cfg(feature = "torture")]
-pub(crate) use self::install::{find, haproxy};
+pub(crate) use self::install::{faketime, find, haproxy};
 use self::kafka::Kafka;
 use self::postgres::Postgres;
 use self::redis::Redis;
@@ -76,8 +76,12 @@ fn known(brokers: Option<u16>, offset: u16) -> [Box<dyn Service>; 4] {
     [
         Box::new(Postgres { port: postgres.port + offset }),
         Box::new(Etcd { client_port: etcd.client_port + offset, peer_port: etcd.peer_port + offset }),
-        Box::new(Redis { cluster_port: redis.cluster_port + offset, single_port: redis.single_port + offset }),
-        Box::new(Kafka { brokers, port: kafka.port + offset }),
+        Box::new(Redis {
+            cluster_port: redis.cluster_port + offset,
+            single_port: redis.single_port + offset,
+            announced: None,
+        }),
+        Box::new(Kafka { brokers, port: kafka.port + offset, behind: None }),
     ]
 }
 

@@ -75,12 +75,17 @@ pub(crate) fn start(command: &mut Command, log: &Path) -> Result<()> {
 
 /// Runs a command to its end; its output is shown only when it fails.
 pub(super) fn finish(command: &mut Command) -> Result<()> {
+    read(command).map(drop)
+}
+
+/// Runs a command to its end; what it wrote.
+pub(super) fn read(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
         bail!("{command:?} ended with {}:\n{}", output.status, String::from_utf8_lossy(&said).trim_end());
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Waits for a started server. `is_alive` cuts the wait short when the server has given up.
@@ -171,7 +176,7 @@ pub(crate) fn send(signal: &str, pids: &[u32]) -> Result<()> {
 
 /// Whether `done` came true within the limit.
 #[expect(clippy::disallowed_methods, reason = "no runtime here, and other programs' state can only be asked again")]
-fn wait_until(limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<bool> {
+pub(super) fn wait_until(limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<bool> {
     for _ in 0..limit.as_millis() / STEP.as_millis() {
         if done()? {
             return Ok(true);

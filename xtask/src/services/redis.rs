@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::install::{find, install};
+#[cfg(feature = "torture")]
+use super::process::send;
 use super::process::{Group, finish, remove, require_free, start, wait_ready};
 use super::{Service, Status};
 
@@ -28,19 +30,48 @@ pub(crate) struct Redis {
     pub(crate) cluster_port: u16,
     /// Of the single server.
     pub(crate) single_port: u16,
+    /// Where clients and replicas are told that the cluster's first member is, where that is another port; the others follow.
+    pub(crate) announced: Option<u16>,
 }
 
 impl Redis {
-    pub(super) const DEVELOPMENT: Self = Self { cluster_port: 7001, single_port: 16399 };
+    pub(super) const DEVELOPMENT: Self = Self { cluster_port: 7001, single_port: 16399, announced: None };
 
     /// Kills the `number`th of those that are masters now, 1 to 3.
     #[cfg(feature = "torture")]
     pub(crate) fn kill_master(&self, target: &Path, number: u16) -> Result<()> {
-        let is_master = |port: &u16| ask(*port, "INFO replication").is_ok_and(|reply| reply.contains("role:master"));
-        let masters: Vec<u16> = self.cluster().filter(is_master).collect();
-        let Some(port) = masters.get(usize::from(number - 1)) else { return Ok(()) };
-        let group = group(&folder(&home(target), *port));
+        let Some(port) = self.of_role("role:master", number) else { return Ok(()) };
+        let group = group(&folder(&home(target), port));
         group.stop("KILL", &group.running()?, STOP_LIMIT)
+    }
+
+    /// Pauses one of them.
+    #[cfg(feature = "torture")]
+    pub(crate) fn pause_master(&self, target: &Path, number: u16) -> Result<()> {
+        let Some(port) = self.of_role("role:master", number) else { return Ok(()) };
+        send("STOP", &group(&folder(&home(target), port)).running()?)
+    }
+
+    /// Wakes whoever is paused.
+    #[cfg(feature = "torture")]
+    pub(crate) fn wake(target: &Path) -> Result<()> {
+        send("CONT", &group(&home(target)).running()?)
+    }
+
+    /// The `number`th of those that are replicas now takes its master's place without asking anybody.
+    #[cfg(feature = "torture")]
+    pub(crate) fn take_over(&self, number: u16) {
+        if let Some(port) = self.of_role("master_link_status:up", number) {
+            // One that has gone meanwhile takes nothing over.
+            drop(ask(port, "CLUSTER FAILOVER TAKEOVER"));
+        }
+    }
+
+    /// The `number`th member, from 1, of those that say so of their part in replication.
+    #[cfg(feature = "torture")]
+    fn of_role(&self, what: &str, number: u16) -> Option<u16> {
+        let says = |port: &u16| ask(*port, "INFO replication").is_ok_and(|reply| reply.contains(what));
+        self.cluster().filter(says).nth(usize::from(number - 1))
     }
 
     fn cluster(&self) -> impl Iterator<Item = u16> + use<> {
@@ -80,6 +111,11 @@ impl Redis {
             server.args(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
             // With the usual delay a replica has no copy for five seconds, and a master killed then takes its slots along.
             server.args(["--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0"]);
+            if let Some(first) = self.announced {
+                let announced = first + (port - self.cluster_port);
+                server.args(["--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", &announced.to_string()]);
+                server.args(["--cluster-announce-bus-port", &(port + BUS).to_string()]);
+            }
         }
         start(&mut server, &log(home, port))
     }

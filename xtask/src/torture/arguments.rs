@@ -37,13 +37,37 @@ impl Campaign {
         }
     }
 
-    /// The option that takes away what its promise rests on, if there is one thing that it all rests on.
-    fn weakening(self) -> Option<&'static str> {
+    /// What can be taken away that its promise rests on.
+    fn weakenings(self) -> &'static [Weakening] {
         match self {
-            Self::Saga => Some("--without-barrier"),
-            Self::Outbox => Some("--without-deduplication"),
-            Self::Idempotency => Some("--without-store"),
-            Self::Platform => None,
+            Self::Saga => &[Weakening::Barrier],
+            Self::Outbox => &[Weakening::Deduplication],
+            Self::Idempotency => &[Weakening::Store, Weakening::Compare],
+            Self::Platform => &[],
+        }
+    }
+}
+
+/// What is taken away: then the checks must find violations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weakening {
+    /// Participants take effect without looking at their barrier.
+    Barrier,
+    /// A consumer applies what comes again.
+    Deduplication,
+    /// No key is kept.
+    Store,
+    /// Who finishes late overwrites what stands in the one Redis.
+    Compare,
+}
+
+impl Weakening {
+    fn option(self) -> &'static str {
+        match self {
+            Self::Barrier => "--without-barrier",
+            Self::Deduplication => "--without-deduplication",
+            Self::Store => "--without-store",
+            Self::Compare => "--without-compare",
         }
     }
 }
@@ -54,9 +78,7 @@ pub(super) struct Arguments {
     /// How long faults are made. Start, healing and checks come on top.
     pub(super) length: Duration,
     pub(super) seed: u64,
-    /// Participants take effect without looking at their barrier, a consumer applies what comes again, or no key is kept:
-    /// then the checks must find violations.
-    pub(super) weakened: bool,
+    pub(super) weakened: Option<Weakening>,
 }
 
 pub(super) fn parse(words: &[String]) -> Result<Arguments> {
@@ -66,11 +88,11 @@ pub(super) fn parse(words: &[String]) -> Result<Arguments> {
         .into_iter()
         .find(|(known, _)| known == name)
         .with_context(|| format!("there is no torture {name:?}: {names}"))?;
-    let mut arguments = Arguments { campaign, length: LENGTH, seed: fastrand::u64(..1_000_000_000), weakened: false };
+    let mut arguments = Arguments { campaign, length: LENGTH, seed: fastrand::u64(..1_000_000_000), weakened: None };
     let mut options = options.iter();
     while let Some(option) = options.next() {
-        if Some(option.as_str()) == campaign.weakening() {
-            arguments.weakened = true;
+        if let Some(weakening) = campaign.weakenings().iter().find(|it| it.option() == option) {
+            arguments.weakened = Some(*weakening);
             continue;
         }
         let value = options.next().with_context(|| format!("{option} needs a value"))?;
@@ -79,7 +101,8 @@ pub(super) fn parse(words: &[String]) -> Result<Arguments> {
             "--seconds" => arguments.length = minutes(option, value, 60.0)?,
             "--seed" => arguments.seed = value.parse().with_context(|| format!("--seed {value:?}: give a number"))?,
             other => {
-                let known = ["--minutes", "--seconds", "--seed"].into_iter().chain(campaign.weakening());
+                let weakenings = campaign.weakenings().iter().map(|it| it.option());
+                let known = ["--minutes", "--seconds", "--seed"].into_iter().chain(weakenings);
                 bail!("torture {name} knows no {other:?}: there are {}", known.collect::<Vec<_>>().join(", "))
             }
         }
@@ -108,11 +131,13 @@ mod tests {
     fn length_and_seed_are_read() {
         let arguments = parsed(&["saga", "--minutes", "3", "--seed", "7"]).unwrap();
         let length = Duration::from_mins(3);
-        assert_eq!(arguments, Arguments { campaign: Campaign::Saga, length, seed: 7, weakened: false });
-        assert!(parsed(&["saga", "--without-barrier", "--seed", "7"]).unwrap().weakened);
+        assert_eq!(arguments, Arguments { campaign: Campaign::Saga, length, seed: 7, weakened: None });
+        assert!(parsed(&["saga", "--without-barrier", "--seed", "7"]).unwrap().weakened.is_some());
         let weakened = parsed(&["projection", "--without-deduplication"]).unwrap();
-        assert!(weakened.campaign == Campaign::Outbox && weakened.weakened);
-        assert!(parsed(&["idempotency", "--without-store"]).unwrap().weakened);
+        assert!(weakened.campaign == Campaign::Outbox && weakened.weakened == Some(Weakening::Deduplication));
+        for weakening in [Weakening::Store, Weakening::Compare] {
+            assert_eq!(parsed(&["idempotency", weakening.option()]).unwrap().weakened, Some(weakening));
+        }
         assert_eq!(parsed(&["platform", "--seconds", "9"]).unwrap().campaign, Campaign::Platform);
         assert_eq!(parsed(&["saga", "--seconds", "60"]).unwrap().length, Duration::from_mins(1));
     }
@@ -128,6 +153,7 @@ mod tests {
             (&["saga", "--seed", "x"], "give a number"),
             (&["saga", "--loud", "1"], "--minutes"),
             (&["outbox", "--without-barrier", "1"], "--without-deduplication"),
+            (&["idempotency", "--without-barrier", "1"], "--without-compare"),
             (&["platform", "--without-barrier", "1"], "--seed"),
         ] {
             let said = parsed(words).unwrap_err().to_string();

@@ -55,8 +55,28 @@ impl Folder {
         let folder = Self { path, seed, _lock: lock };
         folder.stop_all()?;
         folder.remove_data()?;
+        folder.sweep()?;
         fs::create_dir_all(folder.path.join("bin")).context("creating the folder of programs")?;
         Ok(folder)
+    }
+
+    /// Ends what other runs that were killed have left on disks of their own, and takes these from them.
+    fn sweep(&self) -> Result<()> {
+        let above = self.path.parent().context("the folder of all runs")?;
+        for entry in fs::read_dir(above).with_context(|| format!("reading {}", above.display()))? {
+            let path = entry.context("reading the folder of all runs")?.path();
+            if path == self.path || !path.is_dir() || !Postgres::has_disk(&path)? {
+                continue;
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let lock = File::create(above.join(format!(".{name}.lock"))).context("looking whether a run goes on")?;
+            if lock.try_lock().is_ok() {
+                let left = Self { path: path.clone(), seed: 0, _lock: lock };
+                left.stop_all()?;
+                left.keep()?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -105,6 +125,11 @@ impl Folder {
         Etcd::halt(&self.path)
     }
 
+    /// Leaves what a failed run has, and nothing of the machine's that is not a file.
+    pub(super) fn keep(&self) -> Result<()> {
+        Postgres::keep_without_disk(&self.path)
+    }
+
     /// Removes everything, the servers' data included.
     pub(super) fn remove(&self) -> Result<()> {
         self.remove_data()?;
@@ -122,7 +147,7 @@ impl Folder {
         // The ports do not matter for what is not running.
         Postgres { port: 0 }.down(&self.path)?;
         Etcd { client_port: 0, peer_port: 0 }.down(&self.path)?;
-        Kafka { brokers: None, port: 0 }.down(&self.path)?;
+        Kafka { brokers: None, port: 0, behind: None }.down(&self.path)?;
         for entry in fs::read_dir(&self.path).with_context(|| format!("reading {}", self.path.display()))? {
             let path = entry.context("reading the run's folder")?.path();
             if path.is_dir() { remove(&path)? } else { crate::services::process::remove_file(&path)? }

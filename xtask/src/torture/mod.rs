@@ -43,6 +43,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let report = match outcome {
         Ok(report) => report,
         Err(error) => {
+            folder.keep()?;
             say(&format!("the run broke off; its logs are in {}", folder.path().display()));
             return Err(error);
         }
@@ -53,6 +54,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     if report.violations().is_empty() {
         folder.remove()?;
     } else {
+        folder.keep()?;
         say(&format!("logs and databases are kept in {}", folder.path().display()));
     }
     say(&report.summary());

@@ -29,10 +29,21 @@ pub(crate) struct Kafka {
     pub(crate) brokers: Option<u16>,
     /// Of the first broker; its controller has the next, and so on.
     pub(crate) port: u16,
+    pub(crate) behind: Option<Behind>,
+}
+
+/// Brokers whose clients come by other ports, where something stands before them. Each is of the first broker; the others
+/// follow.
+#[derive(Clone, Copy)]
+pub(crate) struct Behind {
+    /// What clients are told.
+    pub(crate) clients: u16,
+    /// Where brokers find each other.
+    pub(crate) brokers: u16,
 }
 
 impl Kafka {
-    pub(super) const DEVELOPMENT: Self = Self { brokers: None, port: 19092 };
+    pub(super) const DEVELOPMENT: Self = Self { brokers: None, port: 19092, behind: None };
 
     /// Kills every broker.
     #[cfg(feature = "torture")]
@@ -41,8 +52,38 @@ impl Kafka {
         group.stop("KILL", &group.running()?, STOP_LIMIT)
     }
 
+    /// Kills a broker, from 1.
+    #[cfg(feature = "torture")]
+    pub(crate) fn kill_broker(&self, target: &Path, number: u16) -> Result<()> {
+        let group = group(&self.broker(number).folder(&home(target)));
+        group.stop("KILL", &group.running()?, STOP_LIMIT)
+    }
+
+    /// Begins to start a broker that was killed. Its ports must be free.
+    #[cfg(feature = "torture")]
+    pub(crate) fn revive_broker(&self, target: &Path, number: u16) -> Result<()> {
+        let home = home(target);
+        let broker = self.broker(number);
+        if broker.is_running(&home)? {
+            return Ok(());
+        }
+        broker.start(&home, &self.brokers(brokers_of(&home).unwrap_or(1)))
+    }
+
+    /// The ports of a broker.
+    #[cfg(feature = "torture")]
+    pub(crate) fn ports(&self, number: u16) -> Vec<u16> {
+        self.broker(number).ports()
+    }
+
     fn brokers(&self, count: u16) -> Vec<Broker> {
-        (1..=count).map(|number| Broker { number, port: self.port + 2 * (number - 1) }).collect()
+        (1..=count).map(|number| self.broker(number)).collect()
+    }
+
+    fn broker(&self, number: u16) -> Broker {
+        let after = number - 1;
+        let behind = self.behind.map(|first| Behind { clients: first.clients + after, brokers: first.brokers + after });
+        Broker { number, port: self.port + 2 * after, behind }
     }
 }
 
@@ -168,8 +209,7 @@ fn start_missing(home: &Path, brokers: &[Broker]) -> Result<()> {
     let mut missing = Vec::new();
     for broker in brokers {
         if !broker.is_running(home)? {
-            require_free(broker.port)?;
-            require_free(broker.controller_port())?;
+            broker.ports().into_iter().try_for_each(require_free)?;
             missing.push(broker);
         }
     }
@@ -186,11 +226,26 @@ fn start_missing(home: &Path, brokers: &[Broker]) -> Result<()> {
 struct Broker {
     number: u16,
     port: u16,
+    behind: Option<Behind>,
 }
 
 impl Broker {
     fn controller_port(&self) -> u16 {
         self.port + 1
+    }
+
+    /// All that it listens on.
+    fn ports(&self) -> Vec<u16> {
+        [self.port, self.controller_port()].into_iter().chain(self.behind.map(|behind| behind.brokers)).collect()
+    }
+
+    /// Where it listens, and what it tells clients and brokers of it.
+    fn listeners(&self) -> (String, String) {
+        let controller = format!("CONTROLLER://127.0.0.1:{}", self.controller_port());
+        let clients = format!("CLIENTS://127.0.0.1:{}", self.port);
+        let Some(behind) = self.behind else { return (format!("{clients},{controller}"), clients) };
+        let brokers = format!("BROKERS://127.0.0.1:{}", behind.brokers);
+        (format!("{clients},{brokers},{controller}"), format!("CLIENTS://127.0.0.1:{},{brokers}", behind.clients))
     }
 
     fn folder(&self, home: &Path) -> PathBuf {
@@ -227,17 +282,19 @@ impl Broker {
         let copies = brokers.len();
         // Every acknowledged write is then on two of three.
         let in_sync = copies.min(2);
+        let (listeners, advertised) = self.listeners();
         let settings = [
             ("process.roles", "broker,controller".to_owned()),
             ("node.id", self.number.to_string()),
             ("controller.quorum.voters", voters.join(",")),
             ("controller.listener.names", "CONTROLLER".to_owned()),
+            ("listeners", listeners),
+            ("advertised.listeners", advertised),
             (
-                "listeners",
-                format!("PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", self.port, self.controller_port()),
+                "listener.security.protocol.map",
+                "CLIENTS:PLAINTEXT,BROKERS:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
             ),
-            ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{}", self.port)),
-            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned()),
+            ("inter.broker.listener.name", if self.behind.is_some() { "BROKERS" } else { "CLIENTS" }.to_owned()),
             ("log.dirs", folder.join("data").display().to_string()),
             ("default.replication.factor", copies.to_string()),
             ("min.insync.replicas", in_sync.to_string()),
@@ -294,5 +351,16 @@ mod tests {
         assert!(properties.contains("min.insync.replicas=2\n"));
         let single = Kafka::DEVELOPMENT.brokers(1);
         assert!(single[0].properties(Path::new("/t/b"), &single).contains("\nmin.insync.replicas=1\n"));
+    }
+
+    #[test]
+    fn clients_of_brokers_behind_something_are_told_where_that_is() {
+        let behind = Some(Behind { clients: 20, brokers: 30 });
+        let brokers = Kafka { behind, ..Kafka::DEVELOPMENT }.brokers(3);
+        assert_eq!(brokers[1].ports(), [19094, 19095, 31]);
+        let properties = brokers[1].properties(Path::new("/t/b"), &brokers);
+        let advertised = "\nadvertised.listeners=CLIENTS://127.0.0.1:21,BROKERS://127.0.0.1:31\n";
+        assert!(properties.contains(advertised), "{properties}");
+        assert!(properties.contains("\ninter.broker.listener.name=BROKERS\n"));
     }
 }

@@ -22,6 +22,8 @@ const HUNG_UP: u32 = 120;
 const DOUBLED: u32 = 150;
 const REPEATED: u32 = 300;
 const MISUSED: u32 = 50;
+/// Who asks another service at the same time asks it again so soon.
+const INSISTS: Duration = Duration::from_millis(100);
 /// In milliseconds.
 const HANG_UP: std::ops::Range<u64> = 1..60;
 const REST: std::ops::Range<u64> = 10..90;
@@ -189,9 +191,10 @@ impl Till {
             charge.answers.push(answer);
         }
         if doubles {
-            let ask = |member| self.api.charge(&charge, member, charge.cents, ANSWER_LIMIT);
-            let (one, two) = tokio::join!(ask(member), ask(member + 1));
-            charge.answers.extend([one, two]);
+            let one = self.api.charge(&charge, member, charge.cents, ANSWER_LIMIT);
+            let (one, others) = tokio::join!(one, insist(&self.api, &charge, member + 1, self.times.ask_until));
+            charge.answers.push(one);
+            charge.answers.extend(others);
         }
         settle(&self.api, &mut self.rng, &mut charge, member, self.times.ask_until).await;
         if repeats {
@@ -204,6 +207,21 @@ impl Till {
             charge.answers.push(answer);
         }
         charge
+    }
+}
+
+/// Asks one service with the same key, while another has it too, until what stands in the record is answered. Where the other is
+/// stopped meanwhile, its claim is taken over, and it finishes late.
+async fn insist(api: &Api, charge: &Charge, member: usize, until: Instant) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    loop {
+        let answer = api.charge(charge, member, charge.cents, ANSWER_LIMIT).await;
+        let goes_on = matches!(answer.what, What::InFlight | What::Charged { replayed: false, .. });
+        answers.push(answer);
+        if !goes_on || Instant::now() >= until {
+            return answers;
+        }
+        sleep(INSISTS).await;
     }
 }
 

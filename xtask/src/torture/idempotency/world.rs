@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use sqlx::AssertSqlSafe;
 use tokio::task::spawn_blocking;
 
-use super::super::arguments::Arguments;
+use super::super::arguments::{Arguments, Weakening};
 use super::super::folder::Folder;
 use super::super::ground::{local, pool, url, wait_ready};
 use super::super::process::{Process, Recipe};
@@ -262,7 +262,7 @@ impl World {
 
 fn start_servers(folder: &Path, ports: Ports) -> Result<()> {
     // Only to have the programs: what is killed is started one by one.
-    Redis { cluster_port: ports.cluster(), single_port: ports.redis() }.install()?;
+    Redis { cluster_port: ports.cluster(), single_port: ports.redis(), announced: None }.install()?;
     let postgres = Postgres { port: ports.postgres() };
     postgres.install()?;
     postgres.up(folder).context("PostgreSQL did not come up")
@@ -285,13 +285,14 @@ fn service(
     arm: Arm,
     member: u16,
     cluster: &str,
-    weakened: bool,
+    weakened: Option<Weakening>,
 ) -> Charges {
     let name = format!("{}-{}", arm.name(), member + 1);
     let (port, way) = (ports.service(arm, member), ports.way(arm, member));
     let ledger = url(if arm.is_redis() { ports.postgres() } else { way }, arm.name());
     let keys = match arm {
-        _ if weakened => "nowhere",
+        _ if weakened == Some(Weakening::Store) => "nowhere",
+        Arm::Redis if weakened == Some(Weakening::Compare) => "overwriting",
         Arm::Transactional => "transactional",
         Arm::Leased => "postgres",
         Arm::Redis | Arm::Cluster | Arm::ClusterWait => "redis",

@@ -58,14 +58,14 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     let written = quiet(&mut world, &mut writers, &mut fallen, &mut report).await?;
 
     let seen = check::consume(&world).await?;
-    if arguments.weakened {
+    if arguments.weakened.is_some() {
         check::apply_again(&world, &seen).await?;
     }
     stop.cancel();
     let looked = readers.join_next().await.context("the reader")?.context("the reader")?;
     let struck = entries.iter().filter(|entry| entry.fault.kind.repeats()).count() + fallen.len();
     let struck = u64::try_from(struck)?;
-    check::run(&world, &seen, &looked, struck, !arguments.weakened, &mut report).await?;
+    check::run(&world, &seen, &looked, struck, arguments.weakened.is_none(), &mut report).await?;
     facts(&mut report, arguments, &entries, written);
     report.fact("ended_by_themselves", json!(fallen));
     report.fact("stayed_when_told_to_end", world.members().map(|member| member.stayed).sum::<u64>());

@@ -300,7 +300,7 @@ async fn start_servers(folder: PathBuf, ports: Ports) -> Result<()> {
 }
 
 fn kafka(ports: Ports) -> Kafka {
-    Kafka { brokers: Some(1), port: ports.kafka() }
+    Kafka { brokers: Some(1), port: ports.kafka(), behind: None }
 }
 
 fn brokers(ports: Ports) -> String {

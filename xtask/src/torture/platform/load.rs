@@ -17,6 +17,8 @@ use super::world::World;
 
 /// Tills at once: few, so that orders keep coming for as long as faults do.
 const TILLS: u16 = 4;
+/// The share of orders with whom something is wrong at the till, such as one that hangs up or sends twice.
+const FAILURE_RATE: &str = "0.15";
 /// Orders of a second of the run, at least one and at most what the sample has.
 const ORDERS: u64 = 20;
 const LEAST: u64 = 200;
@@ -42,7 +44,7 @@ impl Load {
         demo.env_clear().env("STEADFAST_LOG", "warn").env("RUST_BACKTRACE", "1").current_dir(folder.path());
         demo.args(["demo", "--json", "--config"]).arg(config);
         demo.args(["--orders", &orders.to_string(), "--concurrency", &TILLS.to_string()]);
-        demo.args(["--seed", &arguments.seed.to_string()]);
+        demo.args(["--seed", &arguments.seed.to_string(), "--failure-rate", FAILURE_RATE]);
         demo.stdin(Stdio::null()).stdout(said).stderr(log).process_group(0).kill_on_drop(true);
         Ok(Self { child: demo.spawn().context("starting the demo")?, output, orders })
     }

@@ -6,14 +6,19 @@
 //! 4. Everything is healed; the demo ends its replay, waits for rest, and compares the services' databases, the events in
 //!    Kafka and the read model with what its tills were told. What does not hold is this run's violations.
 
+mod clock;
+mod disk;
 mod faults;
 mod load;
+mod network;
+mod standby;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use fastrand::Rng;
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -31,22 +36,26 @@ const END_LIMIT: Duration = Duration::from_mins(5);
 const STEP: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report> {
-    let parts = World::names();
-    let entries =
-        timeline::deal(arguments.seed, arguments.length, &Kind::ALL, |kind, rng| Fault::draw(kind, &parts, rng));
-    let world = World::start(folder).await?;
+    let (parts, ways) = (World::names(), World::names_of_ways());
+    let draw = |kind, rng: &mut Rng| Fault::draw(kind, &parts, &ways, rng);
+    let entries = timeline::deal(arguments.seed, arguments.length, &Kind::ALL, draw);
+    let world = World::start(folder, arguments.seed).await?;
     let mut report = Report::default();
     let mut load = Load::start(&world, folder, arguments)?;
     load.wait_for_orders(&world).await?;
+    world.ways.roughen();
 
     let begun = Instant::now();
     let mut made: BTreeMap<&str, u64> = BTreeMap::new();
-    let (mut fallen, mut down) = (Vec::new(), BTreeSet::new());
+    let (mut fallen, mut down, mut left_out) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for (at, moment) in timeline::moments(&entries) {
         sleep_until(begun + at).await;
         match moment {
             // Faults of a platform that nobody uses prove nothing.
             Moment::Begin(_) if load.has_ended()? => {}
+            Moment::Begin(index) if !world.can(entries[index].fault.kind)? => {
+                left_out.insert(entries[index].fault.kind.name());
+            }
             Moment::Begin(index) => {
                 say(&entries[index].to_string());
                 let fault = &entries[index].fault;
@@ -86,6 +95,8 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     report.fact("seed", arguments.seed);
     report.fact("seconds", arguments.length.as_secs_f64());
     report.fact("faults", json!(made));
+    report.fact("left_out", json!(left_out));
+    report.fact("network", world.ways.done());
     report.fact("ended_by_themselves", json!(fallen));
     report.fact("ended_after_ms", u64::try_from(healed.elapsed().as_millis()).unwrap_or(u64::MAX));
     if made.len() < 2 {

@@ -10,11 +10,17 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::super::folder::Folder;
-use crate::platform::site::{FIRST_PORT, PORTS, Site};
+use super::super::ground::local;
+use super::super::proxy::{Network, Proxy};
+use super::clock;
+use super::faults::Kind;
+use super::network::Ways;
+use crate::platform::site::{FIRST_PORT, PORTS, Site, Way, role};
 use crate::platform::{stop, up};
-use crate::services::kafka::Kafka;
+use crate::services::faketime;
 use crate::services::postgres::Postgres;
 use crate::services::process::{is_free, send};
+use crate::services::redis::Redis;
 
 /// A client's view of the platform on its usual ports.
 const PRODUCTION: &str = include_str!("../../../../goodgo/production.toml");
@@ -25,9 +31,13 @@ const FREE_STEP: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(super) struct World {
-    site: Site,
+    pub(super) site: Site,
     programs: PathBuf,
     first: u16,
+    pub(super) ways: Ways,
+    /// Leads to whichever PostgreSQL is the primary, calmly.
+    pub(super) hub: Proxy,
+    calm: Network,
 }
 
 impl World {
@@ -37,14 +47,26 @@ impl World {
         site.parts().into_iter().map(|part| part.name).collect()
     }
 
-    pub(super) async fn start(folder: &Folder) -> Result<Self> {
+    /// All ways between them and their servers, by name.
+    pub(super) fn names_of_ways() -> Vec<String> {
+        let site = Site::new(Path::new(""), PathBuf::new(), FIRST_PORT).to_be_spoilt();
+        site.ways().iter().map(Way::name).collect()
+    }
+
+    pub(super) async fn start(folder: &Folder, seed: u64) -> Result<Self> {
         let built = crate::programs()?;
         for name in ["steadfast", "goodgo-order", "goodgo-payment", "goodgo-inventory"] {
             folder.program(&built.join(name), name)?;
         }
         let first = folder.ports_up_to(PORTS, LAST_PORT)?;
-        let site = Site::new(crate::root()?, folder.path().to_owned(), first);
-        let world = Self { site, programs: folder.file("bin"), first };
+        let site = Site::new(crate::root()?, folder.path().to_owned(), first).to_be_spoilt();
+        let site = site.with_standby(true).with_clocks(spawn_blocking(faketime).await??);
+        clock::set_right(&site)?;
+        let ways = Ways::start(&site, seed).await?;
+        let calm = Network::new(seed);
+        let hub = calm.proxy("anybody", "postgres", site.postgres(), local(site.postgres())).await?;
+        let world = Self { site, programs: folder.file("bin"), first, ways, hub, calm };
+        world.start_postgres().await?;
         world.blocking(up::make).await?;
         Ok(world)
     }
@@ -82,28 +104,61 @@ impl World {
         .await
     }
 
-    /// As a crash would stop it.
-    pub(super) async fn stop_postgres(&self) -> Result<()> {
-        self.blocking(|site, _| Postgres::halt(&site.folder)).await
+    /// Ends what all processes of a kind have open in the databases, whatever it is doing. A server that cannot be asked has
+    /// nothing to end.
+    pub(super) async fn end_backends(&self, name: &str) -> Result<()> {
+        let sql = include_str!("sql/end_backends.sql");
+        drop(sqlx::query(sql).bind(role(name)).execute(&self.orders()?).await);
+        Ok(())
     }
 
-    pub(super) async fn kill_broker(&self) -> Result<()> {
-        self.blocking(|site, _| Kafka::halt(&site.folder)).await
+    /// A stranger's transaction stands in a database for so long. It may fail, as strangers' do while the server is down.
+    pub(super) fn let_stranger_stand(&self, database: &str, lasts: Duration) -> Result<()> {
+        let stand = sqlx::query(include_str!("sql/stand.sql")).bind(lasts.as_secs_f64());
+        let db = up::pool(&self.site.url("postgres", database))?;
+        tokio::spawn(async move { stand.execute(&db).await });
+        Ok(())
     }
 
-    pub(super) async fn kill_etcd(&self, number: u16) -> Result<()> {
-        self.blocking(move |site, _| site.etcd().kill_member(&site.folder, number)).await
+    pub(super) async fn kill_broker(&self, number: u16) -> Result<()> {
+        self.blocking(move |site, _| site.kafka().kill_broker(&site.folder, number)).await
+    }
+
+    /// Begins to start it; a virtual machine takes its time.
+    pub(super) async fn revive_broker(&self, number: u16) -> Result<()> {
+        self.wait_for_ports(&self.site.kafka().ports(number)).await;
+        self.blocking(move |site, _| site.kafka().revive_broker(&site.folder, number)).await
+    }
+
+    pub(super) async fn kill_etcd(&self, members: Vec<u16>) -> Result<()> {
+        let kill = move |site: &Site, _: &Path| {
+            members.iter().try_for_each(|member| site.etcd().kill_member(&site.folder, *member))
+        };
+        self.blocking(kill).await
     }
 
     pub(super) async fn kill_redis(&self, number: u16) -> Result<()> {
         self.blocking(move |site, _| site.redis().kill_master(&site.folder, number)).await
     }
 
+    pub(super) async fn pause_redis(&self, number: u16) -> Result<()> {
+        self.blocking(move |site, _| site.redis().pause_master(&site.folder, number)).await
+    }
+
+    pub(super) async fn wake_redis(&self) -> Result<()> {
+        self.blocking(|site, _| Redis::wake(&site.folder)).await
+    }
+
+    pub(super) async fn take_redis_over(&self, number: u16) -> Result<()> {
+        self.blocking(move |site, _| {
+            site.redis().take_over(number);
+            Ok(())
+        })
+        .await
+    }
+
     /// Starts whatever of a server does not run.
     pub(super) async fn start_server(&self, name: &str) -> Result<()> {
-        if name == "kafka" {
-            self.wait_for_its_ports(self.site.kafka()).await;
-        }
         let name = name.to_owned();
         self.blocking(move |site, _| {
             let server = site.servers().into_iter().find(|server| server.name() == name).context("a server's name")?;
@@ -112,10 +167,10 @@ impl World {
         .await
     }
 
-    /// A broker that was killed is gone before its sockets are. One that runs keeps them, and nobody waits for it for long.
-    async fn wait_for_its_ports(&self, first: u16) {
+    /// A broker that was killed is gone before its sockets are.
+    async fn wait_for_ports(&self, ports: &[u16]) {
         let begun = Instant::now();
-        while ![first, first + 1].into_iter().all(is_free) && begun.elapsed() < FREE_LIMIT {
+        while !ports.iter().copied().all(is_free) && begun.elapsed() < FREE_LIMIT {
             sleep(FREE_STEP).await;
         }
     }
@@ -139,6 +194,10 @@ impl World {
 
     /// Everything as it should be: every server and process there and awake.
     pub(super) async fn heal(&self) -> Result<()> {
+        self.ways.heal();
+        clock::set_right(&self.site)?;
+        self.empty_disk().await?;
+        self.wake_redis().await?;
         for server in self.site.servers() {
             self.start_server(server.name()).await?;
         }
@@ -154,10 +213,19 @@ impl World {
 
     /// Ends the processes; their servers are the folder's to end.
     pub(super) async fn stop(&self) -> Result<()> {
-        self.blocking(|site, _| stop(site)).await
+        self.blocking(|site, _| stop(site)).await?;
+        self.ways.close().await;
+        self.calm.close().await;
+        clock::sweep()?;
+        Ok(())
     }
 
-    async fn blocking<T: Send + 'static>(
+    /// Whether the fault can be made here; its name counts as left out otherwise.
+    pub(super) fn can(&self, kind: Kind) -> Result<bool> {
+        Ok(kind != Kind::DiskFilled || Postgres::has_disk(&self.site.folder)?)
+    }
+
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         act: impl FnOnce(&Site, &Path) -> Result<T> + Send + 'static,
     ) -> Result<T> {

@@ -69,11 +69,11 @@ impl Network {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         let listener = listener.with_context(|| format!("listening on {port} for {to}"))?;
         let link = Arc::new(Link {
-            upstream,
+            upstream: watch::Sender::new(upstream),
             to: to.to_owned(),
             seed: self.seed ^ hash(&format!("{from} to {to}")),
             connections: AtomicU64::new(0),
-            blocked: watch::Sender::new(false),
+            flow: watch::Sender::new(Flow::Open),
             cut: watch::Sender::new(false),
             lag,
             network: self.clone(),
@@ -108,9 +108,19 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// Swallows everything, or lets it through again: what was under way then arrives late, as after a partition.
+    /// Swallows what goes which way, or lets it through again: what was under way then arrives late, as after a partition.
+    pub(super) fn flow(&self, flow: Flow) {
+        self.link.flow.send_replace(flow);
+    }
+
+    /// Swallows everything, or lets it through again.
     pub(super) fn block(&self, blocked: bool) {
-        self.link.blocked.send_replace(blocked);
+        self.flow(if blocked { Flow::Held } else { Flow::Open });
+    }
+
+    /// From now on connections that are made lead there.
+    pub(super) fn lead_to(&self, upstream: SocketAddr) {
+        self.link.upstream.send_replace(upstream);
     }
 
     /// Ends every connection, with what is on its way, and makes none; or makes them again.
@@ -119,13 +129,22 @@ impl Proxy {
     }
 }
 
+/// What a way lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    Open,
+    /// Requests arrive, and nobody hears of it.
+    RepliesHeld,
+    Held,
+}
+
 #[derive(Debug)]
 struct Link {
     to: String,
-    upstream: SocketAddr,
+    upstream: watch::Sender<SocketAddr>,
     seed: u64,
     connections: AtomicU64,
-    blocked: watch::Sender<bool>,
+    flow: watch::Sender<Flow>,
     cut: watch::Sender<bool>,
     /// How late what is replicated arrives.
     lag: Duration,
@@ -149,8 +168,7 @@ async fn accept(listener: TcpListener, link: Arc<Link>) {
 }
 
 async fn carry(client: TcpStream, link: Arc<Link>) {
-    let mut blocked = link.blocked.subscribe();
-    if blocked.wait_for(|blocked| !blocked).await.is_err() {
+    if link.flow.subscribe().wait_for(|flow| *flow != Flow::Held).await.is_err() {
         return;
     }
     let mut cut = link.cut.subscribe();
@@ -158,7 +176,8 @@ async fn carry(client: TcpStream, link: Arc<Link>) {
         return;
     }
     // Nobody there: the client sees its connection end, as it would see a refusal.
-    let Ok(upstream) = TcpStream::connect(link.upstream).await else { return };
+    let address = *link.upstream.borrow();
+    let Ok(upstream) = TcpStream::connect(address).await else { return };
     drop(client.set_nodelay(true));
     drop(upstream.set_nodelay(true));
     tokio::select! {
@@ -233,6 +252,34 @@ mod tests {
         proxy.block(false);
         client.read_exact(&mut byte).await.unwrap();
         assert_eq!((byte, *count.borrow()), ([3], 2));
+        network.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_way_that_holds_replies_lets_requests_through() {
+        let network = Network::new(1);
+        let (proxy, mut client, mut count) = proxied(&network).await;
+        proxy.flow(Flow::RepliesHeld);
+        client.write_u8(1).await.unwrap();
+        count.wait_for(|count| *count == 1).await.unwrap();
+        let mut byte = [0];
+        assert!(timeout(Duration::from_millis(100), client.read_exact(&mut byte)).await.is_err(), "held");
+        proxy.flow(Flow::Open);
+        client.read_exact(&mut byte).await.unwrap();
+        assert_eq!(byte, [2]);
+        network.close().await;
+    }
+
+    #[tokio::test]
+    async fn who_connects_after_a_server_has_another_place_is_led_there() {
+        let network = Network::new(1);
+        let (proxy, client, count) = proxied(&network).await;
+        let (other, mut found) = upstream().await;
+        proxy.lead_to(other);
+        let mut late = TcpStream::connect(client.peer_addr().unwrap()).await.unwrap();
+        late.write_u8(1).await.unwrap();
+        found.wait_for(|found| *found == 1).await.unwrap();
+        assert_eq!(*count.borrow(), 0);
         network.close().await;
     }
 

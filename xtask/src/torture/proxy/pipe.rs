@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::sleep;
 
-use super::Link;
+use super::{Flow, Link};
 use super::mishap::{Direction, Mishap};
 
 const PIECE: usize = 16 * 1024;
@@ -105,9 +105,17 @@ impl Pipe<'_> {
                 Some(length)
             }
         };
-        // Swallowed as long as the link is blocked; what was sent meanwhile arrives afterwards, all at once.
-        self.link.blocked.subscribe().wait_for(|blocked| !blocked).await.ok()?;
+        // Swallowed as long as the link holds it; what was sent meanwhile arrives afterwards, all at once.
+        self.link.flow.subscribe().wait_for(|flow| self.passes(*flow)).await.ok()?;
         passes
+    }
+
+    fn passes(&self, flow: Flow) -> bool {
+        match flow {
+            Flow::Open => true,
+            Flow::RepliesHeld => self.direction == Direction::Request,
+            Flow::Held => false,
+        }
     }
 
     /// Waits, but not past the healing.

@@ -221,7 +221,7 @@ fn participant(folder: &Path, xtask: &Path, ports: Ports, index: u16, run: &Argu
         (participant::DATABASE, url(ports.postgres(), name)),
         (participant::KEY, secret(name)),
         (participant::SEED, (run.seed ^ u64::from(index)).to_string()),
-        (participant::BARRIER, (!run.weakened).to_string()),
+        (participant::BARRIER, run.weakened.is_none().to_string()),
     ];
     Process::new(Recipe {
         name: name.to_owned(),

@@ -1,9 +1,9 @@
-//! One PostgreSQL: `postgres://postgres@127.0.0.1:55432/postgres`, no password.
+//! The folder of one server: made, started, stopped, removed; and the small disk that its data may lie on.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,100 +11,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::install::{find, id, install, is_root};
-use super::process::{Group, finish, parse_pid, remove, remove_file, require_free, start, wait_ready};
-use super::{Service, Status, say};
+use super::SETTINGS;
+use crate::services::install::{find, id, is_root};
+use crate::services::process::{Group, finish, parse_pid, remove, remove_file, start, wait_ready};
+use crate::services::say;
 
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-const PACKAGES: [&str; 1] = ["postgresql"];
-
-/// No socket in the file system: the usual folder belongs to the distribution's own cluster, and the name of one below a
-/// deep workspace would be too long. Old log segments are kept so that a measurement can read them back.
-const SETTINGS: &str = "
-listen_addresses = '127.0.0.1'
-unix_socket_directories = ''
-max_connections = 400
-max_prepared_transactions = 50
-wal_keep_size = '1GB'
-";
-
-/// One server; each on a port of its own may have the same workspace.
-pub(crate) struct Postgres {
-    pub(crate) port: u16,
-}
-
-impl Postgres {
-    pub(super) const DEVELOPMENT: Self = Self { port: 55432 };
-
-    /// Stops the server as a crash would: its sessions end at once, and the next start recovers from the log.
-    #[cfg(feature = "torture")]
-    pub(crate) fn halt(target: &Path) -> Result<()> {
-        Home::existing(target)?.stop()
-    }
-}
-
-impl Service for Postgres {
-    fn name(&self) -> &'static str {
-        "postgres"
-    }
-
-    fn install(&self) -> Result<()> {
-        let missing: Vec<&str> = ["initdb", "postgres"].into_iter().filter(|name| program(name).is_none()).collect();
-        if missing.is_empty() { Ok(()) } else { install(&PACKAGES, &missing) }
-    }
-
-    fn up(&self, target: &Path) -> Result<()> {
-        let account = Account::choose()?;
-        let mut home = Home::existing(target)?;
-        // Half of a start, or the orphans of a server that was killed.
-        home.stop()?;
-        require_free(self.port)?;
-        if !home.complete().exists() {
-            home.clear(&account)?;
-            home = Home::create(target, &account)?;
-            home.initialise(&account, self.port)?;
-        }
-        let outcome = home.start(&account);
-        if outcome.is_err() {
-            home.stop()?;
-        }
-        outcome
-    }
-
-    fn down(&self, target: &Path) -> Result<()> {
-        for home in [Home::usual(target), Home::elsewhere(target)?] {
-            home.stop()?;
-            if home.folder.exists() {
-                home.clear(&Account::choose()?)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn status(&self, target: &Path) -> Result<Status> {
-        let home = Home::existing(target)?;
-        let postmaster = home.postmaster()?;
-        let fault = match postmaster {
-            None => Some("not running"),
-            Some(Lock { is_ready: false, .. }) => Some("not ready"),
-            Some(_) => None,
-        };
-        Ok(Status {
-            fault: fault.map(str::to_owned),
-            address: format!("127.0.0.1:{}", self.port),
-            pids: postmaster.iter().map(|lock| lock.pid).collect(),
-            folder: home.folder.display().to_string(),
-        })
-    }
-}
 
 /// Whom the server runs as. PostgreSQL refuses root.
-struct Account {
+pub(super) struct Account {
     other: Option<(u32, u32)>,
 }
 
 impl Account {
-    fn choose() -> Result<Self> {
+    pub(super) fn choose() -> Result<Self> {
         if !is_root()? {
             return Ok(Self { other: None });
         }
@@ -112,7 +32,7 @@ impl Account {
         Ok(Self { other: Some(ids.context("PostgreSQL does not run as root, and its user postgres is not there")?) })
     }
 
-    fn command(&self, program: impl AsRef<Path>, folder: &Path) -> Command {
+    pub(super) fn command(&self, program: impl AsRef<Path>, folder: &Path) -> Command {
         let mut command = Command::new(program.as_ref());
         command.current_dir(folder);
         if let Some((user, group)) = self.other {
@@ -133,36 +53,36 @@ impl Account {
 }
 
 /// The folder of one server.
-struct Home {
-    folder: PathBuf,
+pub(super) struct Home {
+    pub(super) folder: PathBuf,
 }
 
 impl Home {
-    fn usual(target: &Path) -> Self {
-        Self { folder: target.join("services/postgres") }
+    fn usual(target: &Path, name: &str) -> Self {
+        Self { folder: target.join("services").join(name) }
     }
 
     /// For a workspace that the server's user may not enter.
-    fn elsewhere(target: &Path) -> Result<Self> {
+    fn elsewhere(target: &Path, name: &str) -> Result<Self> {
         let temporary = Path::new("/var/tmp").canonicalize().context("resolving /var/tmp")?;
-        Ok(Self { folder: temporary.join(format!("steadfast-postgres{}", flat_name(&target.display().to_string()))) })
+        Ok(Self { folder: temporary.join(format!("steadfast-{name}{}", flat_name(&target.display().to_string()))) })
     }
 
-    fn existing(target: &Path) -> Result<Self> {
-        let elsewhere = Self::elsewhere(target)?;
-        Ok(if elsewhere.folder.exists() { elsewhere } else { Self::usual(target) })
+    pub(super) fn existing(target: &Path, name: &str) -> Result<Self> {
+        let elsewhere = Self::elsewhere(target, name)?;
+        Ok(if elsewhere.folder.exists() { elsewhere } else { Self::usual(target, name) })
     }
 
-    fn create(target: &Path, account: &Account) -> Result<Self> {
+    pub(super) fn create(target: &Path, name: &str, account: &Account) -> Result<Self> {
         let services = target.join("services");
         fs::create_dir_all(&services).with_context(|| format!("creating {}", services.display()))?;
-        let usual = Self::usual(target);
+        let usual = Self::usual(target, name);
         remove(&usual.folder)?;
         if account.make(&usual.folder)? {
             return Ok(usual);
         }
         remove(&usual.folder)?;
-        let elsewhere = Self::elsewhere(target)?;
+        let elsewhere = Self::elsewhere(target, name)?;
         let place = elsewhere.folder.display();
         say(&format!("the user postgres may not enter {}; the data goes to {place}", usual.folder.display()));
         if account.make(&elsewhere.folder)? {
@@ -172,7 +92,18 @@ impl Home {
         anyhow::bail!("the user postgres may not enter {place} either")
     }
 
-    fn data(&self) -> PathBuf {
+    /// Stops whatever runs in either place, and removes it.
+    pub(super) fn remove(target: &Path, name: &str) -> Result<()> {
+        for home in [Self::usual(target, name), Self::elsewhere(target, name)?] {
+            home.stop()?;
+            if home.folder.exists() {
+                home.clear(&Account::choose()?)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
@@ -181,13 +112,13 @@ impl Home {
     }
 
     /// The file that tells a finished installation from the rest of one that was cut short.
-    fn complete(&self) -> PathBuf {
+    pub(super) fn complete(&self) -> PathBuf {
         self.folder.join("complete")
     }
 
-    /// The lock file of a server that was killed and has not been started again since.
+    /// The lock file of a server that was killed and has not been started again since. On the same disk, to be renamed.
     fn killed(&self) -> PathBuf {
-        self.folder.join("killed.pid")
+        self.data().join("killed.pid")
     }
 
     fn group(&self) -> Group {
@@ -199,24 +130,25 @@ impl Home {
     }
 
     /// The server's first process, if it runs. The file outlives a crash, so the process must be one of this folder.
-    fn postmaster(&self) -> Result<Option<Lock>> {
+    pub(super) fn postmaster(&self) -> Result<Option<Lock>> {
         let lock = fs::read_to_string(self.lock_file()).ok().and_then(|text| Lock::parse(&text));
         let running = self.group().running()?;
         Ok(lock.filter(|lock| running.contains(&lock.pid)))
     }
 
-    fn initialise(&self, account: &Account, port: u16) -> Result<()> {
+    /// Makes a new database, to be served on `port`; `more` are settings of its own.
+    pub(super) fn initialise(&self, account: &Account, port: u16, more: &str) -> Result<()> {
         let mut initdb = account.command(required("initdb")?, &self.folder);
         initdb.arg("-D").arg(self.data());
         finish(initdb.args(["-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C"]))?;
         let path = self.data().join("postgresql.conf");
         let read = fs::read_to_string(&path);
         let mut settings = read.with_context(|| format!("reading {}", path.display()))?;
-        writeln!(settings, "{SETTINGS}port = {port}").context("adding the settings")?;
+        writeln!(settings, "{SETTINGS}{more}port = {port}").context("adding the settings")?;
         fs::write(&path, settings).with_context(|| format!("writing {}", path.display()))
     }
 
-    fn start(&self, account: &Account) -> Result<()> {
+    pub(super) fn start(&self, account: &Account) -> Result<()> {
         self.forget_lock()?;
         let mut server = account.command(required("postgres")?, &self.folder);
         start(server.arg("-D").arg(self.data()), &self.log())?;
@@ -228,7 +160,7 @@ impl Home {
         fs::write(self.complete(), "").with_context(|| format!("writing {}", self.complete().display()))
     }
 
-    fn stop(&self) -> Result<()> {
+    pub(super) fn stop(&self) -> Result<()> {
         match self.postmaster()? {
             // QUIT ends the sessions, for which TERM would wait, and leaves out the checkpoint: whatever is stopped here
             // is removed, or recovers from its log.
@@ -250,7 +182,7 @@ impl Home {
     }
 
     /// Removes the folder of a stopped server.
-    fn clear(&self, account: &Account) -> Result<()> {
+    pub(super) fn clear(&self, account: &Account) -> Result<()> {
         self.forget_lock()?;
         if let Some(postgres) = program("postgres").filter(|_| self.killed().exists()) {
             // A killed server has left shared memory, which is not in the folder; the next start gives it back. With
@@ -264,20 +196,64 @@ impl Home {
                 say(&format!("shared memory of the killed server may be left (`ipcs -m` shows it): {error:#}"));
             }
         }
+        self.give_disk_back()?;
         remove(&self.folder)
+    }
+}
+
+/// The data on a disk of its own.
+impl Home {
+    /// Gives the data of a new folder a disk of so many MiB; whether that could be done: only root may.
+    #[cfg(feature = "torture")]
+    pub(super) fn take_disk(&self, account: &Account, mib: u32) -> Result<bool> {
+        let Some((user, group)) = account.other else { return Ok(false) };
+        let data = self.data();
+        fs::create_dir(&data).with_context(|| format!("creating {}", data.display()))?;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0700,uid={user},gid={group}"), "steadfast"]);
+        let mounted = finish(mount.arg(&data));
+        if let Err(error) = &mounted {
+            say(&format!("no disk of its own for {}: {error:#}", data.display()));
+            fs::remove_dir(&data).with_context(|| format!("removing {}", data.display()))?;
+        }
+        Ok(mounted.is_ok())
+    }
+
+    /// Whether the data lies on a disk of its own.
+    pub(super) fn has_disk(&self) -> bool {
+        let device = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.dev());
+        device(&self.data()).is_some_and(|own| Some(own) != device(&self.folder))
+    }
+
+    /// The disk goes, and with it what is on it. Of a stopped server.
+    fn give_disk_back(&self) -> Result<()> {
+        if self.has_disk() { finish(Command::new("umount").arg(self.data())) } else { Ok(()) }
+    }
+
+    /// The disk goes, and what was on it stays. Of a stopped server.
+    #[cfg(feature = "torture")]
+    pub(super) fn keep_without_disk(&self) -> Result<()> {
+        if !self.has_disk() {
+            return Ok(());
+        }
+        let kept = self.folder.join("kept");
+        finish(Command::new("cp").arg("-a").arg(self.data()).arg(&kept))?;
+        self.give_disk_back()?;
+        remove(&self.data())?;
+        fs::rename(&kept, self.data()).with_context(|| format!("naming {}", self.data().display()))
     }
 }
 
 /// What the server writes about itself into `postmaster.pid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Lock {
-    pid: u32,
-    is_ready: bool,
+pub(super) struct Lock {
+    pub(super) pid: u32,
+    pub(super) is_ready: bool,
 }
 
 impl Lock {
     /// The first line is the process, the eighth the state; a server that has just begun has written only some of them.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let pid = parse_pid(lines.next()?)?;
         Some(Self { pid, is_ready: lines.nth(6).is_some_and(|state| state.trim() == "ready") })
@@ -285,7 +261,7 @@ impl Lock {
 }
 
 /// Debian keeps the server's programs off PATH, in a folder for each version; the newest wins.
-fn program(name: &str) -> Option<PathBuf> {
+pub(super) fn program(name: &str) -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<u32> = versions.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     versions.sort_unstable_by(|left, right| right.cmp(left));
@@ -294,7 +270,7 @@ fn program(name: &str) -> Option<PathBuf> {
     find(name, &folders)
 }
 
-fn required(name: &str) -> Result<PathBuf> {
+pub(super) fn required(name: &str) -> Result<PathBuf> {
     program(name).with_context(|| format!("{name} is neither below /usr/lib/postgresql nor on PATH"))
 }
 
