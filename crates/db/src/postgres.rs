@@ -12,6 +12,8 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgExecutor, PgPool, Postgres, Transaction};
+use steadfast_core::Timestamp;
+use tokio::time::Instant;
 
 use crate::Error;
 use crate::backend::{Backend, sealed};
@@ -159,6 +161,19 @@ impl Db {
             compare(self.name(), line.name, line.postgres, &recorded(self.pool(), line).await?)?;
         }
         Ok(())
+    }
+
+    /// What the server's clock shows at this moment, but for half of what the question took: at most half a second.
+    ///
+    /// # Errors
+    /// Whatever kept it from answering within a second.
+    pub async fn time(&self) -> Result<Timestamp, Error> {
+        let mut connection = self.0.pool.acquire().await?;
+        let asked = Instant::now();
+        let question = sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000)::bigint");
+        let answered = tokio::time::timeout(ANSWER, question.fetch_one(&mut *connection)).await;
+        let time: i64 = answered.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        Ok(Timestamp::from_millis(time) + asked.elapsed() / 2)
     }
 
     /// Begins a transaction under READ COMMITTED. Dropped without a commit, it is rolled back.

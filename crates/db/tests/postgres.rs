@@ -108,8 +108,7 @@ async fn work_that_failed_has_let_go_of_its_locks_before_the_caller_hears_of_it(
         })
         .await;
         assert!(failed.is_err());
-        let free: bool =
-            sqlx::query_scalar("select pg_try_advisory_xact_lock(7)").fetch_one(db.pool()).await.unwrap();
+        let free: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock(7)").fetch_one(db.pool()).await.unwrap();
         assert!(free, "attempt {attempt}");
     }
 }

@@ -187,8 +187,14 @@ async fn what_no_waiting_mends_ends_it_with_one_line() {
     std::fs::write(&config, text.replacen(&cluster.db.url(), &empty.url(), 1)).unwrap();
     let said = lines(&config).await;
     assert!(said.contains("steadfast migrate"), "{said}");
+    // With tables that a later program has migrated.
+    std::fs::write(&config, &text).unwrap();
+    let later = "insert into steadfast_migration values ('saga', 99, 'later', 'x')";
+    sqlx::query(later).execute(cluster.db.pool()).await.unwrap();
+    let said = lines(&config).await;
+    assert!(said.contains("newer version (saga 99, this program knows"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
     // A configuration that is in order says so and starts nothing.
-    std::fs::write(&config, text).unwrap();
     let checked = cluster.command(&["orchestrator", "--check", "--config"], &config).output().await.unwrap();
     assert!(checked.status.success() && checked.stderr.is_empty(), "{checked:?}");
 }

@@ -1,6 +1,14 @@
 //! What is wrong is said in one line, with the way out, before anything starts.
 
+use steadfast_testkit::TestPostgres;
+
 use super::world::{World, free_port};
+
+/// As if a later program had been here.
+async fn migrated_by_a_later(db: &TestPostgres, line: &str) {
+    let row = "insert into steadfast_migration (line, version, name, checksum) values ($1, 99, 'later', 'x')";
+    sqlx::query(row).bind(line).execute(db.pool()).await.unwrap();
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_is_told_nonsense_says_what_and_where() {
@@ -41,6 +49,10 @@ async fn a_relay_that_is_told_nonsense_says_what_and_where() {
     let text = good.replace(&url, &world.read.url());
     let ran = world.run(&["outbox", "relay", "--config", &world.file("bare.toml", &text)], &[]).await;
     ran.assert_one_line(1, &["database shop", "steadfast migrate outbox"]);
+    // Tables that a later program has migrated.
+    migrated_by_a_later(&world.write, "outbox").await;
+    let ran = world.run(&["outbox", "relay", "--config", &path], &[]).await;
+    ran.assert_one_line(1, &["database shop", "newer version (outbox 99, this program knows", "use that version"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,6 +91,13 @@ async fn a_projector_that_is_told_nonsense_says_what_and_where() {
         assert!(ran.stderr.contains(part), "{part:?} in {}", ran.stderr);
     }
     world.run(&["projector", "--config", &path], &[]).await.assert_one_line(1, &["line 5", "line 7", "twin.yaml"]);
+
+    std::fs::remove_file(world.folder.path().join("bad.yaml")).unwrap();
+    std::fs::remove_file(world.folder.path().join("twin.yaml")).unwrap();
+    steadfast_db::migrate(&*world.read, &steadfast_projection::LINE).await.unwrap();
+    migrated_by_a_later(&world.read, "projection").await;
+    let ran = world.run(&["projector", "--config", &path], &[]).await;
+    ran.assert_one_line(1, &["the read database", "newer version (projection 99, this program knows"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -66,8 +66,10 @@ impl Postgres {
     /// outbox of the same database, in the statement of the entries that they report.
     ///
     /// # Errors
-    /// [`Error::Config`] where tables or the outbox's function are missing.
+    /// [`Error::Config`] where tables or the outbox's function are missing; [`steadfast_db::Error::Newer`] where a later
+    /// program has migrated the tables.
     pub async fn open(db: Db, events: bool) -> Result<Self, Error> {
+        db.knows(&LINE).await?;
         let row = sqlx::query(include_str!("check_tables.sql")).fetch_one(db.pool()).await.map_err(sql)?;
         let version: i32 = if row.try_get("migrated")? {
             let query = sqlx::query_scalar(include_str!("read_version.sql")).bind(LINE.name);

@@ -65,6 +65,9 @@ impl Made {
                 // Anew for each attempt: a connection stays with the server that it reached, whatever has become of it.
                 let db = database.handle("orchestrator")?;
                 db.check().await?;
+                if self.events {
+                    db.knows(&steadfast_outbox::LINE).await?;
+                }
                 Arc::new(journal::Postgres::open(db, self.events).await?)
             }
             Place::Folder(folder) => {

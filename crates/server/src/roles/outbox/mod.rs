@@ -11,6 +11,7 @@ mod letters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -101,12 +102,19 @@ async fn publish(
     }
 }
 
-/// Says whether the database and its outbox can be worked with.
+/// Says whether the database and its outbox can be worked with; when it answers first, also whether its tables are of a later
+/// program. One that is migrated while we work is worked on with.
 fn watch(name: &str, probe: Db) -> Missing {
+    let known = Arc::new(AtomicBool::new(false));
     Missing::watched(format!("database {name}"), move || {
-        let probe = probe.clone();
+        let (probe, known) = (probe.clone(), Arc::clone(&known));
         async move {
-            probe.answers().await.map_err(|error| Absence::of("it cannot be worked with: the log says why", &error))?;
+            let absence = |error| Absence::of("it cannot be worked with: the log says why", &error);
+            probe.answers().await.map_err(absence)?;
+            if !known.load(Ordering::Acquire) {
+                probe.knows(&steadfast_outbox::LINE).await.map_err(absence)?;
+                known.store(true, Ordering::Release);
+            }
             Outbox::from(probe).status().await.map(drop).map_err(|error| match &error {
                 steadfast_outbox::Error::Store(of) if is_missing_table(of) => {
                     Absence::lasting("it has no outbox: run `steadfast migrate outbox`")
