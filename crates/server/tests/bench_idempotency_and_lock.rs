@@ -12,6 +12,12 @@ fn redis() -> String {
     std::env::var("STEADFAST_TEST_REDIS").unwrap_or_else(|_| "redis://127.0.0.1:16399".to_owned())
 }
 
+/// All nodes of the cluster.
+fn cluster() -> String {
+    std::env::var("STEADFAST_TEST_REDIS_CLUSTER")
+        .unwrap_or_else(|_| (7001..=7006).map(|port| format!("redis://127.0.0.1:{port}")).collect::<Vec<_>>().join(","))
+}
+
 /// One short round of it: the lines, in which everything that all of them hold makes sense.
 async fn short(arguments: &[impl AsRef<OsStr>]) -> (Ran, Vec<Value>) {
     let short = ["--rounds", "1", "--seconds", "0.1", "--json"].map(OsStr::new);
@@ -41,18 +47,21 @@ async fn assert_no_database_of(ran: &Ran) {
     assert_eq!(left, Vec::<String>::new());
 }
 
-async fn assert_no_key_of(ran: &Ran) {
-    let mut connection = redis::Client::open(redis()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let mut cursor = 0_u64;
-    loop {
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(format!("steadfast-bench:{}:*", ran.process)).arg("COUNT").arg(10_000);
-        let (next, keys): (u64, Vec<String>) = scan.query_async(&mut connection).await.unwrap();
-        assert_eq!(keys, Vec::<String>::new());
-        if next == 0 {
-            return;
+/// On none of these servers.
+async fn assert_no_key_of(ran: &Ran, urls: &str) {
+    for url in urls.split(',') {
+        let mut connection = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("steadfast-bench:{}:*", ran.process)).arg("COUNT").arg(10_000);
+            let (next, keys): (u64, Vec<String>) = scan.query_async(&mut connection).await.unwrap();
+            assert_eq!(keys, Vec::<String>::new(), "{url}");
+            if next == 0 {
+                break;
+            }
+            cursor = next;
         }
-        cursor = next;
     }
 }
 
@@ -78,8 +87,21 @@ async fn idempotency_stands_beside_a_plain_set_the_echo_and_the_bare_transaction
     let last = lines.last().unwrap();
     assert!(number(last, "commits") > 0.0 && number(last, "wal_bytes") > 0.0, "{last:#}");
     assert!(lines[0].get("commits").is_none(), "{:#}", lines[0]);
-    assert_no_key_of(&ran).await;
+    assert_no_key_of(&ran, &redis).await;
     assert_no_database_of(&ran).await;
+}
+
+#[tokio::test]
+async fn idempotency_on_a_cluster_stands_beside_a_plain_set_there() {
+    let cluster = cluster();
+    let (ran, lines) = short(&["idempotency", "--redis", &cluster, "--at-once", "4"]).await;
+    let settings = settings(&lines);
+    let set = if settings[0].contains("redis-benchmark") { "redis-benchmark --cluster SET" } else { "SET" };
+    for (setting, check) in settings.iter().zip(["new keys", "replays", "claim and completion"]) {
+        assert_eq!(*setting, format!("Redis Cluster, {check}, beside {set}, 50 at once"));
+    }
+    assert_eq!(settings[3], "layer over Redis Cluster, HTTP, beside the echo, 4 at once");
+    assert_no_key_of(&ran, &cluster).await;
 }
 
 #[tokio::test]

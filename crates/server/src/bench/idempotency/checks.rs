@@ -52,7 +52,7 @@ pub(super) async fn measure(server: &Server, pace: &Pace) -> Result<Vec<Line>> {
     for check in [Check::New, Check::Known, Check::Whole] {
         let ours = async || run(check, pace.length()).await;
         let (ours, plain) = alternate(pace.rounds, ours, async || limit.run(pace.length(), per_s).await).await?;
-        let setting = format!("Redis, {}, beside {}, {CLIENTS} at once", check.name(), limit.name());
+        let setting = format!("{}, {}, beside {}, {CLIENTS} at once", server.name(), check.name(), limit.name());
         lines.push(line(WORK, setting, &ours, &plain));
     }
     Ok(lines)

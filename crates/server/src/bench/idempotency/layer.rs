@@ -37,7 +37,7 @@ pub(super) async fn over_memory(arguments: &Arguments) -> Result<Vec<Line>> {
 
 #[cfg(feature = "redis")]
 pub(super) async fn over_redis(server: &super::server::Server, arguments: &Arguments) -> Result<Vec<Line>> {
-    measure("Redis", arguments, || -> Arc<dyn Store> { Arc::clone(&server.store) as _ }).await
+    measure(server.name(), arguments, || -> Arc<dyn Store> { Arc::clone(&server.store) as _ }).await
 }
 
 async fn measure(name: &str, arguments: &Arguments, store: impl Fn() -> Arc<dyn Store>) -> Result<Vec<Line>> {

@@ -22,10 +22,10 @@ const WORK: &str = "idempotency";
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Checks and the layer through this Redis, such as `redis://127.0.0.1:16399`, under a prefix of their own that is
-    /// removed at the end; without it they are left out.
-    #[arg(long, env = "STEADFAST_BENCH_REDIS", hide_env_values = true, value_name = "URL")]
-    redis: Option<String>,
+    /// Checks and the layer through this Redis, such as `redis://127.0.0.1:16399`, or through a cluster by several of its
+    /// nodes with commas between them, under a prefix of their own that is removed at the end; without it they are left out.
+    #[arg(long, env = "STEADFAST_BENCH_REDIS", hide_env_values = true, value_name = "URL", value_delimiter = ',')]
+    redis: Vec<String>,
     /// The transactional form, in a database made for the run on this server, such as
     /// `postgres://postgres@127.0.0.1:55432`; without it, it is left out.
     #[arg(long, env = "STEADFAST_BENCH_POSTGRES", hide_env_values = true, value_name = "URL")]
@@ -42,7 +42,7 @@ fn at_once(text: &str) -> Result<usize, String> {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    if !cfg!(feature = "redis") && arguments.redis.is_some() {
+    if !cfg!(feature = "redis") && !arguments.redis.is_empty() {
         bail!("--redis: this build lacks Redis; build it with `--features redis`");
     }
     if !cfg!(feature = "postgres") && arguments.postgres.is_some() {
@@ -52,8 +52,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     metrics::install()?;
     let mut lines = Vec::new();
     #[cfg(feature = "redis")]
-    if let Some(url) = &arguments.redis {
-        let server = server::Server::open(url).await?;
+    if !arguments.redis.is_empty() {
+        let server = server::Server::open(&arguments.redis).await?;
         let outcome = through_redis(&server, &arguments).await;
         server.clear().await?;
         lines.extend(outcome?);

@@ -1,15 +1,14 @@
 //! The limit of a check: a plain `SET` of 200 bytes by 50 clients that do not pipeline. redis-benchmark sends it where it
-//! is installed and can be told of the server without a secret on its command line; else 50 tasks do, each over a
-//! connection of its own.
+//! is installed and can be told of the server, or of the cluster, without a secret on its command line; else 50 tasks do, each
+//! over connections of its own.
 
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use redis::aio::MultiplexedConnection;
 use tokio::process::Command;
 
-use super::server::Server;
+use super::server::{Connection, Server};
 use crate::bench::beside::timed;
 use crate::bench::load::{Run, Work};
 
@@ -21,7 +20,7 @@ const KEYS: &str = "100000";
 
 #[derive(Debug)]
 pub(super) enum Limit<'a> {
-    Program { host: String, port: u16, prefix: &'a str },
+    Program { host: String, port: u16, server: &'a Server },
     Tasks(&'a Server),
 }
 
@@ -31,13 +30,14 @@ impl<'a> Limit<'a> {
         asked.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let installed = asked.status().await.is_ok_and(|status| status.success());
         match server.plain_address() {
-            Some((host, port)) if installed => Self::Program { host, port, prefix: &server.prefix },
+            Some((host, port)) if installed => Self::Program { host, port, server },
             _ => Self::Tasks(server),
         }
     }
 
     pub(super) const fn name(&self) -> &'static str {
         match self {
+            Self::Program { server, .. } if server.is_cluster() => "redis-benchmark --cluster SET",
             Self::Program { .. } => "redis-benchmark SET",
             Self::Tasks(_) => "SET",
         }
@@ -46,12 +46,17 @@ impl<'a> Limit<'a> {
     /// About `length` of it, where `per_s` is what it makes a second.
     pub(super) async fn run(&self, length: Duration, per_s: f64) -> Result<Run> {
         match self {
-            Self::Program { host, port, prefix } => {
+            Self::Program { host, port, server } => {
                 let count = (per_s * length.as_secs_f64()).clamp(1_000.0, 1e9);
                 let mut command = Command::new("redis-benchmark");
                 command.args(["-h", host, "-p", &port.to_string(), "-c", &CLIENTS.to_string(), "-r", KEYS, "--csv"]);
+                if server.is_cluster() {
+                    command.arg("--cluster");
+                }
                 command.args(["-n", &format!("{count:.0}"), "SET"]);
-                command.args([format!("{prefix}set:__rand_int__"), "x".repeat(BYTES)]);
+                // What it puts in place of the tag sends the key to a server that it is connected with.
+                let tag = if server.is_cluster() { "{tag}:" } else { "" };
+                command.args([format!("{}set:{tag}__rand_int__", server.prefix), "x".repeat(BYTES)]);
                 let output =
                     command.stdin(Stdio::null()).kill_on_drop(true).output().await.context("redis-benchmark")?;
                 let text = String::from_utf8_lossy(&output.stdout);
@@ -77,7 +82,7 @@ fn rate(csv: &str) -> Option<f64> {
 }
 
 struct Client {
-    connection: MultiplexedConnection,
+    connection: Connection,
     prefix: String,
     number: u32,
 }
@@ -87,7 +92,7 @@ impl Work for Client {
         let mut set = redis::cmd("SET");
         set.arg(format!("{}{}", self.prefix, self.number)).arg(&[b'x'; BYTES]);
         self.number = (self.number + 1) % 2_000;
-        set.exec_async(&mut self.connection).await.context("SET")
+        self.connection.exec(&set).await.context("SET")
     }
 }
 
