@@ -3,8 +3,9 @@
 //! 1. A platform of the run's own is made, as `cargo xtask platform up` makes it.
 //! 2. `steadfast demo --config` replays invoices through it: whatever is killed meanwhile, no till gives up.
 //! 3. The timeline's faults come and go, as long as the tills are busy and the run's length allows.
-//! 4. Everything is healed; the demo ends its replay, waits for rest, and compares the services' databases, the events in
-//!    Kafka and the read model with what its tills were told. What does not hold is this run's violations.
+//! 4. Everything is healed; the tills end what they have begun, and the demo waits for rest and compares the services'
+//!    databases, the events in Kafka and the read model with what its tills were told. What does not hold is this run's
+//!    violations.
 
 mod clock;
 mod disk;
@@ -75,6 +76,7 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     }
     world.heal().await.context("healing")?;
     say(&format!("{:6.1} s  healed", begun.elapsed().as_secs_f64()));
+    load.close()?;
     let healed = Instant::now();
     while !load.has_ended()? {
         if healed.elapsed() > END_LIMIT {
@@ -87,7 +89,7 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
         fallen.extend(world.restart_fallen(&BTreeSet::new()).await?);
         sleep(STEP).await;
     }
-    load.judge(&mut report)?;
+    load.judge(arguments, &mut report)?;
     for name in &parts {
         ground::panics(folder.path(), name, &mut report)?;
     }
