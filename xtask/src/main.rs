@@ -100,7 +100,9 @@ fn test() -> Result<()> {
 
 fn ci() -> Result<()> {
     if root()?.join("target/platform").exists() {
-        bail!("a platform is up, and `ci` would replay its invoices through it: `cargo xtask platform down` removes it");
+        bail!(
+            "a platform is up, and `ci` would replay its invoices through it: `cargo xtask platform down` removes it"
+        );
     }
     services::build_tools()?;
     cargo(["fmt", "--all", "--check"])?;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::services::Service;
 use crate::services::etcd::Etcd;
 use crate::services::kafka::{Behind, Kafka};
-use crate::services::postgres::Postgres;
 #[cfg(feature = "torture")]
 use crate::services::postgres::Pair;
+use crate::services::postgres::Postgres;
 use crate::services::redis::Redis;
 
 /// Of the block of `platform up`; goodgo/production.toml tells clients the same.
@@ -205,7 +205,8 @@ impl Site {
 
     pub(crate) fn kafka(&self) -> Kafka {
         let port = self.kafka_port();
-        let behind = self.has_ways.then(|| Behind { clients: self.reach(KAFKA_CLIENTS, port), brokers: self.first + 190 });
+        let behind =
+            self.has_ways.then(|| Behind { clients: self.reach(KAFKA_CLIENTS, port), brokers: self.first + 190 });
         Kafka { brokers: Some(self.brokers), port, behind }
     }
 
@@ -431,7 +432,9 @@ mod tests {
             assert!(PRODUCTION.contains(&site.url("postgres", name)), "{name} is not in goodgo/production.toml");
         }
         let redis = site.redis().cluster_port;
-        assert!(PRODUCTION.contains(&site.broker_list()) && PRODUCTION.contains(&format!("redis://{}", address(redis))));
+        assert!(
+            PRODUCTION.contains(&site.broker_list()) && PRODUCTION.contains(&format!("redis://{}", address(redis)))
+        );
     }
 
     #[test]

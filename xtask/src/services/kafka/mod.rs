@@ -290,10 +290,7 @@ impl Broker {
             ("controller.listener.names", "CONTROLLER".to_owned()),
             ("listeners", listeners),
             ("advertised.listeners", advertised),
-            (
-                "listener.security.protocol.map",
-                "CLIENTS:PLAINTEXT,BROKERS:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
-            ),
+            ("listener.security.protocol.map", "CLIENTS:PLAINTEXT,BROKERS:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned()),
             ("inter.broker.listener.name", if self.behind.is_some() { "BROKERS" } else { "CLIENTS" }.to_owned()),
             ("log.dirs", folder.join("data").display().to_string()),
             ("default.replication.factor", copies.to_string()),

@@ -222,7 +222,20 @@ impl Member {
     /// Carries out statements, each a transaction of its own; what the last answers.
     fn sql(&self, statements: &[&str]) -> Result<String> {
         let mut psql = Command::new(required("psql")?);
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"]);
+        psql.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "postgres",
+            "-d",
+            "postgres",
+        ]);
         psql.env("PGCONNECT_TIMEOUT", "5").args(["-p", &self.port.to_string()]);
         for statement in statements {
             psql.args(["-c", statement]);

@@ -198,9 +198,9 @@ impl Fault {
             Kind::PostgresStopped | Kind::StandbyStopped => world.start_postgres().await,
             Kind::StandbyPromoted => world.renew_standby().await,
             Kind::DiskFilled => world.empty_disk().await,
-            Kind::RedisMasterKilled
-            | Kind::EtcdMemberKilled
-            | Kind::EtcdMajorityKilled => world.start_server(whom).await,
+            Kind::RedisMasterKilled | Kind::EtcdMemberKilled | Kind::EtcdMajorityKilled => {
+                world.start_server(whom).await
+            }
         }
     }
 

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::sleep;
 
-use super::{Flow, Link};
 use super::mishap::{Direction, Mishap};
+use super::{Flow, Link};
 
 const PIECE: usize = 16 * 1024;
 
