@@ -10,6 +10,7 @@
 //!
 //! Under them lie [`core`] (ids, events, problems, time as a value), [`db`] (pools, transactions with retries, migrations),
 //! [`bus`] (the event log) and [`host`] (what every process needs: authentication, health, metrics, a server that drains).
+//! With the features `command` and `postgres` there is `service`: the database of a service that is a process of its own.
 //!
 //! What must be atomic with your change takes your own transaction: there is no framework around your code, and SQL
 //! stays SQL. A service that sells gift cards, safe to be asked twice, telling the world once:
@@ -81,6 +82,9 @@
 //!
 //! It is no broker, no database and no framework for HTTP; it gives no transaction across services, and hides none of
 //! the eventual consistency between them.
+
+#[cfg(all(feature = "command", feature = "postgres"))]
+pub mod service;
 
 pub use steadfast_bus as bus;
 pub use steadfast_core as core;

@@ -9,10 +9,7 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use steadfast::db::{self, postgres};
 use steadfast::host::command::{self, Arguments};
-use steadfast::host::config::Database;
-use steadfast::host::health::Health;
 
 /// The order service of GoodGo.
 #[derive(Debug, Parser)]
@@ -35,24 +32,4 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => command::main("goodgo-order serve", serve::run(arguments)),
         Command::Project(arguments) => command::main("goodgo-order project", project::run(arguments)),
     }
-}
-
-/// A handle on a database that has not connected yet.
-fn handle(database: &Database, application: &str) -> Result<postgres::Db, db::Error> {
-    let options = postgres::Options {
-        connections: database.connections(),
-        application_name: format!("goodgo {application}"),
-        password: database.password(),
-        ..postgres::Options::default()
-    };
-    postgres::Db::lazy(&database.url(), options)
-}
-
-/// Shows whether it answers.
-fn show(health: &Health, name: &'static str, db: &postgres::Db) {
-    let db = db.clone();
-    health.needs(name, move || {
-        let db = db.clone();
-        async move { db.answers().await }
-    });
 }

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use goodgo_payment::{Error, NAME, Service, UPDATES};
 use serde::Deserialize;
 use steadfast::core::Clock;
-use steadfast::db::postgres;
+use steadfast::db::Followed;
 use steadfast::host::auth::{self, Verifier};
 use steadfast::host::clock::System;
 use steadfast::host::command::{self, Arguments, Log};
@@ -19,6 +19,7 @@ use steadfast::host::process::{self, Running, every};
 use steadfast::locking::Quota;
 use steadfast::outbox::Hint;
 use steadfast::saga::participant::token;
+use steadfast::service;
 use tokio_util::sync::CancellationToken;
 
 /// How often expired idempotency keys are removed.
@@ -74,14 +75,9 @@ async fn serve(arguments: Arguments) -> Result<()> {
     let config: Config = arguments.load("GOODGO")?;
     config.log.begin()?;
     config.database.check("database")?;
-    let clock: Arc<dyn Clock> = Arc::new(System);
-    let options = postgres::Options {
-        connections: config.database.connections(),
-        application_name: format!("goodgo {NAME}"),
-        password: config.database.password(),
-        ..postgres::Options::default()
-    };
-    let db = postgres::Db::lazy(&config.database.url(), options)?;
+    let time = Arc::new(Followed::new(Arc::new(System)));
+    let clock = Arc::clone(&time) as Arc<dyn Clock>;
+    let db = service::handle(&config.database, &format!("goodgo {NAME}"))?;
     let service = goodgo_payment::Config {
         call_key: token::Key::new(config.call_key.expose().trim().as_bytes()).context("call_key")?,
         verifier: Verifier::from_config(&config.auth, Arc::clone(&clock))?,
@@ -95,22 +91,18 @@ async fn serve(arguments: Arguments) -> Result<()> {
         return Ok(());
     }
     let health = Health::new();
-    health.needs("database", {
-        let db = db.clone();
-        move || {
-            let db = db.clone();
-            async move { db.answers().await }
-        }
-    });
+    service::show(&health, "database", &db);
     let open = async |stop: &CancellationToken| {
         db.answers().await?;
+        time.set_by(&db).await?;
+        let follow = Arc::clone(&time).follow(db.clone(), stop.clone());
         let service = Service::open(db.clone(), service.clone()).await?;
         let (cleaned, drained) = (service.clone(), service.clone());
         let clean = every(CLEANING, "removing expired idempotency keys", stop.clone(), move || {
             let service = cleaned.clone();
             async move { service.clean().await }
         });
-        Ok::<_, Error>(Running::new(service.router()).beside(clean).at_end(async move { drained.drain().await }))
+        Ok::<_, Error>(Running::new(service.router()).beside(clean).beside(follow).at_end(async move { drained.drain().await }))
     };
     process::run(NAME, &config.listen, health, open).await?;
     Ok(())

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use steadfast::bus::kafka::{self, Member, NewTopics, Reach};
 use steadfast::bus::{Start, Topics};
 use steadfast::core::Clock;
-use steadfast::db::migrate;
+use steadfast::db::{Followed, migrate};
 use steadfast::host::clock::System;
 use steadfast::host::command::{self, Arguments, Log};
 use steadfast::host::config::{Database, Kafka};
@@ -18,9 +18,8 @@ use steadfast::host::health::Health;
 use steadfast::host::process::{self, Running};
 use steadfast::projection::auditor::Auditor;
 use steadfast::projection::{self, Error, Projection, Runner, Together};
+use steadfast::service;
 use tokio_util::sync::CancellationToken;
-
-use crate::{handle, show};
 
 /// The projections' checkpoint and their consumer group.
 const NAME: &str = "goodgo";
@@ -76,13 +75,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
     let join = || Member::join(&brokers, &config.group, Topics::All, Start::Beginning);
     // Settings that the client refuses are told now.
     drop(join().context("kafka")?);
-    let db = handle(&config.database, "projector")?;
+    let db = service::handle(&config.database, "goodgo projector")?;
     if arguments.check {
         command::say("the configuration is in order");
         return Ok(());
     }
     let health = Health::new();
-    show(&health, "database", &db);
+    service::show(&health, "database", &db);
     health.needs("kafka", {
         let reach = Reach::open(&brokers).context("kafka")?;
         move || {
@@ -90,9 +89,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
             async move { reach.answers(ANSWER).await }
         }
     });
-    let clock: Arc<dyn Clock> = Arc::new(System);
+    let time = Arc::new(Followed::new(Arc::new(System)));
+    let clock = Arc::clone(&time) as Arc<dyn Clock>;
     let open = async |stop: &CancellationToken| {
         db.answers().await?;
+        time.set_by(&db).await?;
+        let follow = Arc::clone(&time).follow(db.clone(), stop.clone());
         migrate(&db, &read_model::LINE).await?;
         let auditor = Arc::new(Auditor::new(Arc::clone(&clock)));
         let mut members = read_model::members();
@@ -109,7 +111,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         });
         let (read, watched) = (db.clone(), stop.clone());
         let audit = async move { auditor.watch(&read, AUDIT, watched).await };
-        Ok::<_, Error>(Running::new(Router::new()).beside(runner.run(stop.clone())).beside(audit))
+        Ok::<_, Error>(Running::new(Router::new()).beside(runner.run(stop.clone())).beside(audit).beside(follow))
     };
     process::run("projector", &config.listen, health.clone(), open).await?;
     Ok(())

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use goodgo_order::{Error, Keys, NAME, Service, UPDATES};
 use serde::Deserialize;
 use steadfast::core::Clock;
+use steadfast::db::Followed;
 use steadfast::host::auth::{self, Verifier};
 use steadfast::host::clock::System;
 use steadfast::host::command::{self, Arguments, Log};
@@ -16,9 +17,8 @@ use steadfast::host::process::{self, Running, every};
 use steadfast::locking::Quota;
 use steadfast::outbox::Hint;
 use steadfast::saga::participant::token;
+use steadfast::service;
 use tokio_util::sync::CancellationToken;
-
-use crate::{handle, show};
 
 /// How often expired idempotency keys are removed.
 const CLEANING: Duration = Duration::from_mins(1);
@@ -66,21 +66,27 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
     config.log.begin()?;
     config.database.check("database")?;
     config.read_model.check("read_model")?;
-    let clock: Arc<dyn Clock> = Arc::new(System);
+    let time = Arc::new(Followed::new(Arc::new(System)));
+    let clock = Arc::clone(&time) as Arc<dyn Clock>;
     let verifier = Verifier::from_config(&config.auth, Arc::clone(&clock))?;
     let call_key = token::Key::new(config.call_key.expose().trim().as_bytes()).context("call_key")?;
     let keys: Keys = config.keys.expose().trim().parse()?;
-    let (db, read_model) = (handle(&config.database, NAME)?, handle(&config.read_model, "order reads")?);
+    let (db, read_model) = (
+        service::handle(&config.database, "goodgo order")?,
+        service::handle(&config.read_model, "goodgo order reads")?,
+    );
     if arguments.check {
         command::say("the configuration is in order");
         return Ok(());
     }
     let health = Health::new();
-    show(&health, "database", &db);
-    show(&health, "read model", &read_model);
+    service::show(&health, "database", &db);
+    service::show(&health, "read model", &read_model);
     let open = async |stop: &CancellationToken| {
         db.answers().await?;
         read_model.answers().await?;
+        time.set_by(&db).await?;
+        let follow = Arc::clone(&time).follow(db.clone(), stop.clone());
         let keys = keys.open(&db, Arc::clone(&clock)).await?;
         let service = goodgo_order::Config {
             call_key: call_key.clone(),
@@ -104,7 +110,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
             let service = cleaned.clone();
             async move { service.clean().await }
         });
-        Ok::<_, Error>(Running::new(service.router()).beside(clean).at_end(async move { drained.drain().await }))
+        Ok::<_, Error>(Running::new(service.router()).beside(clean).beside(follow).at_end(async move { drained.drain().await }))
     };
     process::run(NAME, &config.listen, health.clone(), open).await?;
     Ok(())
