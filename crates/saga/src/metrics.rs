@@ -12,6 +12,9 @@ use steadfast_core::metric;
 /// the journal's bound.
 const QUEUED: &str = "saga_queued_count";
 
+/// Starts that were answered 429: the queue is full, or too much is under way.
+const TURNED_AWAY: &str = "saga_turned_away_total";
+
 /// The orchestrator's metrics. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Metrics(Arc<Inner>);
@@ -31,6 +34,7 @@ struct Family {
     duration: Histogram,
     compensations: Counter,
     timeouts: Counter,
+    turned_away: Counter,
     pending: Gauge,
     oldest: Gauge,
 }
@@ -45,6 +49,7 @@ impl Family {
             duration: histogram!(metric::SAGA_DURATION, "definition" => name.clone()),
             compensations: counter!(metric::SAGA_COMPENSATIONS, "definition" => name.clone()),
             timeouts: counter!(metric::SAGA_TIMEOUT, "definition" => name.clone()),
+            turned_away: counter!(TURNED_AWAY, "definition" => name.clone()),
             pending: gauge!(metric::SAGA_PENDING, "definition" => name.clone()),
             oldest: gauge!(metric::SAGA_OLDEST_ACTIVE, "definition" => name.clone()),
         }
@@ -91,6 +96,11 @@ impl Metrics {
         if count > 0 {
             self.family(definition).timeouts.increment(count);
         }
+    }
+
+    /// A start was answered 429.
+    pub(crate) fn turned_away(&self, definition: &str) {
+        self.family(definition).turned_away.increment(1);
     }
 
     /// More sagas are executing, or fewer.

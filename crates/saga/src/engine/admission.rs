@@ -13,13 +13,17 @@ use super::lane::Target;
 use super::registry::Loaded;
 use super::running::{Baggage, Made, Place, Running, When};
 use super::tenure::Tenure;
-use super::{sealed, trace};
+use super::{pressure, sealed, trace};
 use crate::Error;
 use crate::journal::{Appended, NewSaga};
 use crate::machine::{Saga, Status};
 
 /// The longest client key, in bytes.
 const KEY_MAX: usize = 255;
+
+/// When to ask again, in seconds: where the queue is full, and at most.
+const FULL_PAUSE: u32 = 2;
+const PAUSE_MAX: u32 = 10;
 
 /// A request to start a saga.
 #[derive(Clone, Debug)]
@@ -61,19 +65,33 @@ impl Core {
         let Some(home) = self.firm_home().filter(|_| !self.is_draining()) else {
             return Err(away().into());
         };
-        let room = self.count() < self.config.in_flight;
-        // Whoever has waited longer goes first.
         let waiting = self.backlog.depth();
-        if !(room && waiting == 0) && waiting >= self.config.queue {
+        let queued = !self.has_place(&loaded, waiting);
+        let ahead = if queued { waiting } else { 0 };
+        let excess = self.excess(&loaded, ahead);
+        let full = queued && waiting >= self.config.queue;
+        if full || excess.is_some() {
             // A known saga is answered even now.
             return match self.known_in_journal(id, &request.input).await? {
                 Some(accepted) => Ok(accepted),
-                None => Err(overloaded().into()),
+                None => {
+                    self.metrics.turned_away(&loaded.definition.name);
+                    Err(overloaded(&loaded, excess).into())
+                }
             };
         }
-        let queued = !(room && waiting == 0);
         let _entering = queued.then(|| self.backlog.enter());
         self.start_new(id, home, loaded, request, queued).await
+    }
+
+    /// Whether a saga may begin at once, with so many `waiting` in the queue. Whoever has waited longer goes first, but for
+    /// definitions that have few in flight: the last places are theirs, whatever others wait for.
+    fn has_place(&self, loaded: &Loaded, waiting: usize) -> bool {
+        let kept = pressure::kept(self.config.in_flight);
+        if loaded.pressure().in_flight() < kept {
+            return self.count() < self.config.in_flight;
+        }
+        waiting == 0 && self.count() < self.config.in_flight - kept
     }
 
     async fn start_new(
@@ -118,7 +136,9 @@ impl Core {
             Saga::start(&loaded.plan, &conditions, now, fastrand::u64(..))
         };
         let status = saga.status();
-        let made = Made { id, tenure: home, loaded, input: request.input, baggage, started_at: now, queued };
+        let calm_since = (!queued && loaded.pressure().is_calm()).then(Instant::now);
+        let made =
+            Made { id, tenure: home, loaded, input: request.input, baggage, started_at: now, calm_since, queued };
         let running = Arc::new(Running::new(made, saga));
         let (committed, wait) = oneshot::channel();
         running.lock().starting.push(committed);
@@ -272,6 +292,14 @@ pub(super) fn away() -> Problem {
     problem::UNAVAILABLE.with("no saga is accepted at present: ask again with the same key").retry_after(1)
 }
 
-fn overloaded() -> Problem {
-    problem::OVERLOADED.with("the queue of sagas is full: ask again later with the same key").retry_after(2)
+fn overloaded(loaded: &Loaded, excess: Option<Duration>) -> Problem {
+    let name = &loaded.definition.name;
+    let (why, pause) = match excess {
+        Some(excess) => {
+            let seconds = u32::try_from(excess.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+            (format!("more sagas of {name} are under way than end in good time"), seconds.min(PAUSE_MAX))
+        }
+        None => ("the queue of sagas is full".to_owned(), FULL_PAUSE),
+    };
+    problem::OVERLOADED.with(format!("{why}: ask again later with the same key")).retry_after(pause)
 }

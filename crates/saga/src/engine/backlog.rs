@@ -9,6 +9,7 @@ use steadfast_core::SagaId;
 use tokio::sync::Notify;
 
 use super::core::Core;
+use super::pressure;
 use super::running::Place;
 use super::tenure::Tenure;
 use crate::Error;
@@ -162,7 +163,8 @@ impl Core {
     /// How many sagas could be claimed now, where it is worth it.
     fn room_for_claims(&self) -> Option<(Arc<Tenure>, usize)> {
         let home = self.firm_home().filter(|home| home.is_recovered() && !self.is_draining())?;
-        let free = self.config.in_flight.saturating_sub(self.count());
+        let places = self.config.in_flight - pressure::kept(self.config.in_flight);
+        let free = places.saturating_sub(self.count());
         let mut counts = self.backlog.counts();
         let due = std::mem::take(&mut counts.due);
         let enough = if due { 1 } else { (self.config.in_flight / SHARE).max(1) };

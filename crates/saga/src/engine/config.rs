@@ -21,6 +21,9 @@ pub struct Config {
     pub in_flight: usize,
     /// Sagas that wait in the queue, of all nodes together; above it a start is answered 429.
     pub queue: usize,
+    /// How much longer than usual a new saga may be expected to take, by what ends and what is in flight; above it a start is
+    /// answered 429. [`Duration::MAX`] for no such bound.
+    pub wait: Duration,
     /// How long a drain waits for calls in flight. What has no answer then is asked again by whoever takes the saga over.
     pub drain: Duration,
     /// What one commit takes.
@@ -36,6 +39,7 @@ impl Default for Config {
             tick: Duration::from_millis(500),
             in_flight: 4_096,
             queue: 100_000,
+            wait: Duration::from_secs(5),
             drain: Duration::from_millis(100),
             lane: Bounds::default(),
         }

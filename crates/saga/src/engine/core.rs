@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use steadfast_core::sealing::Keyring;
 use steadfast_core::{Clock, NewEvent, SagaId, Timestamp};
 use tokio::sync::{Notify, RwLock, broadcast, watch as signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +18,7 @@ use super::backlog::Backlog;
 use super::config::{Config, Permissions};
 use super::election::Election;
 use super::lane::{Part, Target};
-use super::registry::Registry;
+use super::registry::{Loaded, Registry};
 use super::running::{Inner, Place, Running};
 use super::standing::Lookups;
 use super::tenure::{Ground, Tenure, Tenures};
@@ -25,7 +27,7 @@ use super::watch::{self, Change};
 use crate::journal::{Head, Journal};
 use crate::machine::{Answer, Cause, Entry, Input, Output, Saga, Status};
 use crate::metrics::Metrics;
-use crate::participant::client::Participants;
+use crate::participant::client::{Participant, Participants};
 
 #[derive(Debug)]
 pub(super) struct Core {
@@ -55,6 +57,8 @@ pub(super) struct Core {
     /// A lane that was taken over may have become empty.
     pub(super) emptied: Notify,
     sagas: Mutex<HashMap<SagaId, Arc<Running>>>,
+    /// What moments of the sagas' pressure are counted from.
+    origin: Instant,
 }
 
 impl Core {
@@ -82,6 +86,7 @@ impl Core {
             acts: RwLock::default(),
             emptied: Notify::new(),
             sagas: Mutex::default(),
+            origin: Instant::now(),
         }
     }
 
@@ -95,6 +100,14 @@ impl Core {
 
     pub(super) fn count(&self) -> usize {
         self.sagas.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// By how much a new saga of this definition would wait too long, with so many `ahead` of it in the queue. One that would
+    /// wait for a participant that is away does not wait for us.
+    pub(super) fn excess(&self, loaded: &Loaded, ahead: usize) -> Option<Duration> {
+        let excess = loaded.pressure().excess(self.origin.elapsed(), ahead, self.config.wait)?;
+        let mut called = loaded.definition.steps.iter().filter_map(|step| self.participants.get(&step.participant));
+        (!called.any(Participant::is_away)).then_some(excess)
     }
 
     /// The lane for starts and claims, where it can be written and nothing stands against sending.
@@ -112,6 +125,7 @@ impl Core {
             return Err(Arc::clone(known));
         }
         sagas.insert(running.id, Arc::clone(running));
+        running.loaded.pressure().entered(self.origin.elapsed());
         running.tenure.enter();
         Ok(())
     }
@@ -124,6 +138,7 @@ impl Core {
                 return;
             }
             sagas.remove(&running.id);
+            running.loaded.pressure().left(self.origin.elapsed());
             // Under the lock: whoever takes the saga up again makes it known to the lane after this.
             running.tenure.lane.forget(running.id);
         }
@@ -295,6 +310,8 @@ impl Core {
             // A saga that was parked counts as a failure, whatever an operator makes of it.
             let took = self.clock.now().since(running.started_at);
             self.metrics.executed(name, status == Status::Completed, took);
+            let took = running.calm_since.map(|since| since.elapsed());
+            running.loaded.pressure().ended(self.origin.elapsed(), took);
         }
         if status.is_parked() {
             tracing::error!(saga.id = %running.id, definition = name, "the saga is parked: it waits for an operator");

@@ -3,6 +3,7 @@
 //! | part | does |
 //! |---|---|
 //! | `admission` | permission, schema, bounds; answers once the start is durable |
+//! | `pressure` | how long one more saga would wait |
 //! | `core` | one input at a time for each saga; entries to the lane, calls to `dispatch` |
 //! | `lane` | group commit: one commit for all sagas that somebody waits for |
 //! | `tenure`, `ear` | the lanes that are ours, their leases, and what becomes of the sagas when one is lost |
@@ -41,6 +42,7 @@ mod ear;
 mod election;
 mod lane;
 mod operate;
+mod pressure;
 mod recovery;
 mod registry;
 mod running;

@@ -204,7 +204,7 @@ impl Core {
         let (saga, output) = Saga::recover(&loaded.plan, &conditions, &entries, self.clock.now(), fastrand::u64(..))
             .map_err(|error| corrupt(error.to_string()))?;
         let (id, started_at, tenure) = (row.id, row.started_at, Arc::clone(tenure));
-        let made = Made { id, tenure, loaded, input, baggage, started_at, queued: false };
+        let made = Made { id, tenure, loaded, input, baggage, started_at, calm_since: None, queued: false };
         let running = Arc::new(Running::new(made, saga));
         running.lock().ended_at = row.head.ended_at;
         let last = history.commits.last().map_or(0, |commit| commit.seq);

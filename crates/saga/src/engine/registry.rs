@@ -1,14 +1,14 @@
 //! Definitions by name and version, each with its plan. A version is immutable; a saga stays on the one it started with.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::Serialize;
 use serde_json::Value;
 use steadfast_core::{hex, problem};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::pressure::Pressure;
 use crate::Error;
 use crate::definition::{self, Definition, Durable, Faults, Step};
 use crate::journal::{Journal, Put, Stored};
@@ -20,6 +20,19 @@ use crate::participant::client::{Participant, Participants};
 pub(super) struct Loaded {
     pub(super) definition: Definition,
     pub(super) plan: Plan,
+    pressure: Mutex<Pressure>,
+}
+
+impl Loaded {
+    fn new(definition: Definition, plan: Plan) -> Self {
+        Self { definition, plan, pressure: Mutex::default() }
+    }
+
+    /// How its sagas fare at this node.
+    pub(super) fn pressure(&self) -> MutexGuard<'_, Pressure> {
+        // Numbers only, each changed by itself: a panic of another holder leaves nothing that matters half done.
+        self.pressure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +40,7 @@ pub(super) struct Registry {
     // By name; the versions ascend.
     known: RwLock<HashMap<String, BTreeMap<u32, Arc<Loaded>>>>,
     /// Held by whoever reads.
-    reading: Mutex<Reading>,
+    reading: tokio::sync::Mutex<Reading>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +69,7 @@ pub struct Uploaded {
 impl Registry {
     /// The newest version, or the one that is asked for.
     pub(super) fn find(&self, name: &str, version: Option<u32>) -> Option<Arc<Loaded>> {
-        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let versions = known.get(name)?;
         match version {
             Some(version) => versions.get(&version).cloned(),
@@ -66,16 +79,17 @@ impl Registry {
 
     /// All definitions that are known, for an error that names them.
     pub(super) fn names(&self) -> Vec<String> {
-        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut names: Vec<_> = known.keys().cloned().collect();
         names.sort();
         names
     }
 
     fn insert(&self, loaded: Loaded) {
-        let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let versions = known.entry(loaded.definition.name.clone()).or_default();
-        versions.insert(loaded.definition.version, Arc::new(loaded));
+        // A version never changes; the one that stands knows how its sagas fare.
+        versions.entry(loaded.definition.version).or_insert_with(|| Arc::new(loaded));
     }
 
     /// Reads the definitions from the journal that are not known yet. One that cannot be read is reported and left out.
@@ -177,7 +191,7 @@ fn load(text: &str, schemas: &dyn Fn(&str) -> Option<Value>, participants: &Part
             way_out: "change `after` or `kind` of the step".to_owned(),
         }])
     })?;
-    Ok(Loaded { definition, plan })
+    Ok(Loaded::new(definition, plan))
 }
 
 fn unknown_participant(step: &Step, participants: &Participants) -> definition::Fault {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use steadfast_core::{SagaId, Timestamp};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::registry::Loaded;
 use super::tenure::Tenure;
@@ -41,6 +42,8 @@ pub(super) struct Running {
     pub(super) input: Value,
     pub(super) baggage: Baggage,
     pub(super) started_at: Timestamp,
+    /// When it was started here, if few of its definition were in flight then.
+    pub(super) calm_since: Option<Instant>,
     /// When it wakes next, for the sweep; 0 for never.
     pub(super) wake: AtomicI64,
     /// Whether its end is durable.
@@ -89,6 +92,7 @@ pub(super) struct Made {
     pub(super) input: Value,
     pub(super) baggage: Baggage,
     pub(super) started_at: Timestamp,
+    pub(super) calm_since: Option<Instant>,
     pub(super) queued: bool,
 }
 
@@ -111,6 +115,7 @@ impl Running {
             input: made.input,
             baggage: made.baggage,
             started_at: made.started_at,
+            calm_since: made.calm_since,
             wake: AtomicI64::new(0),
             ended: AtomicBool::new(false),
             end: Notify::new(),

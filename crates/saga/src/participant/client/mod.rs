@@ -157,6 +157,11 @@ impl Participant {
         Load { in_flight, queued, down, idle: self.pools.iter().map(Pool::idle).sum() }
     }
 
+    /// Whether nobody gets an answer from it at present: it is taken for down, or asks for one pause after the other.
+    pub fn is_away(&self) -> bool {
+        self.gate.is_away()
+    }
+
     /// Calls the participant. Within [`Outgoing::timeout`] comes a whole answer, of which at most the first half is
     /// spent on waiting for a turn. Dropping the future closes the connection that it used.
     pub async fn send(&self, outgoing: Outgoing<'_>) -> Raw {

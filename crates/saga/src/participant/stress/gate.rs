@@ -115,6 +115,11 @@ impl Gate {
         (self.concurrency - inner.free, inner.queue.len(), inner.state.is_down())
     }
 
+    /// Whether nobody gets an answer from the participant at present.
+    pub(crate) fn is_away(&self) -> bool {
+        self.lock().state.is_away()
+    }
+
     /// Gives a slot to who waits, else back.
     fn release(self: &Arc<Self>) {
         loop {

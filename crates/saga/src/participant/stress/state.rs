@@ -100,6 +100,8 @@ enum Breaker {
 pub(super) struct State {
     breaker: Breaker,
     paused_until: Duration,
+    /// It has asked for a pause, and has answered nothing since.
+    asked: bool,
     balance: u64,
     filled_at: Duration,
     /// Calls that were sent and whose outcome is unknown: the next call of the same is a retry. One that was turned away
@@ -113,6 +115,7 @@ impl State {
         Self {
             breaker: Breaker::Closed { failures: 0 },
             paused_until: Duration::ZERO,
+            asked: false,
             balance: FLOOR,
             filled_at: Duration::ZERO,
             doubtful: HashSet::new(),
@@ -123,6 +126,11 @@ impl State {
     /// Whether it is taken for down.
     pub(super) const fn is_down(&self) -> bool {
         matches!(self.breaker, Breaker::Open { .. })
+    }
+
+    /// Whether nobody gets an answer from it at present: it is taken for down, or asks for one pause after the other.
+    pub(super) const fn is_away(&self) -> bool {
+        self.asked || self.is_down()
     }
 
     #[cfg(test)]
@@ -185,6 +193,7 @@ impl State {
         match signal {
             Signal::Answered => {
                 self.breaker = Breaker::Closed { failures: 0 };
+                self.asked = false;
                 self.balance = (self.balance + EARNED).min(BALANCE_MAX);
                 if !self.doubtful.is_empty() {
                     self.doubtful.remove(&call);
@@ -199,7 +208,10 @@ impl State {
                 self.failed(now);
             }
             Signal::Unsent => self.failed(now),
-            Signal::Pause(length) => self.paused_until = self.paused_until.max(now + length.min(PAUSE_MAX)),
+            Signal::Pause(length) => {
+                self.paused_until = self.paused_until.max(now + length.min(PAUSE_MAX));
+                self.asked = true;
+            }
             Signal::Neutral => {}
         }
     }

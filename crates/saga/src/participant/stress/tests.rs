@@ -56,6 +56,9 @@ fn a_pause_holds_for_all_but_not_for_ever() {
         !goes(&mut state, at(4_999), Class::Compensation, 3) && goes(&mut state, at(5_000), Class::Compensation, 3)
     );
     state.ended(at(6_000), 1, Signal::Pause(Duration::from_hours(24)));
+    assert!(state.is_away(), "also between two pauses");
+    state.ended(at(6_001), 4, Signal::Answered);
+    assert!(!state.is_away());
     assert!(!goes(&mut state, at(5_999) + PAUSE_MAX, Class::Action, 3));
     assert!(goes(&mut state, at(6_000) + PAUSE_MAX, Class::Action, 3));
 }

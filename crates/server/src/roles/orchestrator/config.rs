@@ -118,6 +118,9 @@ pub(crate) struct Limits {
     /// Sagas in that queue; above it a start is answered 429.
     #[serde(default = "queue")]
     queue: usize,
+    /// How much longer than usual a new saga may be expected to take; above it a start is answered 429.
+    #[serde(default = "wait", with = "duration")]
+    wait: Duration,
     /// Connections to the API at once.
     #[serde(default = "connections")]
     pub(crate) connections: usize,
@@ -135,7 +138,7 @@ pub(crate) struct Lease {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight: in_flight(), queue: queue(), connections: connections() }
+        Self { in_flight: in_flight(), queue: queue(), wait: wait(), connections: connections() }
     }
 }
 
@@ -165,6 +168,10 @@ fn queue() -> usize {
     engine::Config::default().queue
 }
 
+fn wait() -> Duration {
+    engine::Config::default().wait
+}
+
 const fn connections() -> usize {
     4_096
 }
@@ -186,12 +193,18 @@ impl Config {
         if self.limits.in_flight == 0 {
             bail!("limits.in_flight is 0: nothing would ever run; set it to 1 at least");
         }
+        if self.limits.wait.is_zero() {
+            bail!(
+                "limits.wait is 0: whatever is under way would refuse the next; set it to 5s, or to a day for no such bound"
+            );
+        }
         let name = self.node.clone().unwrap_or_else(|| "orchestrator".to_owned());
         let mut own = [0; 6];
         aws_lc_rs::rand::fill(&mut own).ok().context("the system gives no randomness")?;
         Ok(engine::Config {
             in_flight: self.limits.in_flight,
             queue: self.limits.queue,
+            wait: self.limits.wait,
             drain: self.lease.drain,
             lease: self.lease.time,
             renew: self.lease.time / 3,
