@@ -27,6 +27,7 @@
 mod backend;
 mod error;
 mod folder;
+mod followed;
 mod migrate;
 mod sink;
 
@@ -38,6 +39,7 @@ pub mod tx;
 pub use backend::Backend;
 pub use error::{Error, kind_of, kind_of_code};
 pub use folder::{DataFolder, FolderError};
+pub use followed::Followed;
 pub use migrate::{Line, Migration, migrate};
 pub use sink::{BoxError, EventSink};
 pub use sqlite::Db;
