@@ -1,9 +1,13 @@
-//! When what goes wrong: dealt by a seed before anything starts, so that it can be printed, repeated and shortened.
+//! When what goes wrong: dealt by a seed before anything starts, so that it can be printed, repeated and shortened. And the
+//! playing of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use fastrand::Rng;
+use tokio::time::Instant;
 
 /// What stands between two faults, in milliseconds.
 const GAP: std::ops::Range<u64> = 800..3_500;
@@ -84,6 +88,46 @@ pub(super) fn moments<F>(entries: &[Entry<F>]) -> Vec<(Duration, Moment)> {
     moments
 }
 
+/// What a campaign does while its timeline is played.
+#[derive(Debug)]
+pub(super) enum Act<'a, F> {
+    /// Nothing happens until then; whoever ends meanwhile by itself may be looked after.
+    Wait(Instant),
+    Begin(&'a Entry<F>),
+    End(&'a F),
+}
+
+/// Begins and ends the faults in their time.
+pub(super) async fn play<F: Display>(
+    entries: &[Entry<F>],
+    begun: Instant,
+    mut act: impl AsyncFnMut(Act<'_, F>) -> Result<()>,
+) -> Result<()> {
+    for (at, moment) in moments(entries) {
+        act(Act::Wait(begun + at)).await?;
+        match moment {
+            Moment::Begin(index) => {
+                let entry = &entries[index];
+                act(Act::Begin(entry)).await.with_context(|| format!("beginning: {}", entry.fault))?;
+            }
+            Moment::End(index) => {
+                let fault = &entries[index].fault;
+                act(Act::End(fault)).await.with_context(|| format!("ending: {fault}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How often each kind of fault comes.
+pub(super) fn counted<F>(entries: &[Entry<F>], kind: impl Fn(&F) -> &'static str) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for entry in entries {
+        *counts.entry(kind(&entry.fault)).or_default() += 1;
+    }
+    counts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +169,26 @@ mod tests {
             let place = |moment| moments.iter().position(|(_, it)| *it == moment).unwrap();
             assert!(place(Moment::Begin(index)) < place(Moment::End(index)));
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_played_is_what_was_dealt_and_a_fault_that_cannot_be_made_is_named() {
+        let entry = |at, until, fault| Entry { at: Duration::from_secs(at), until: Duration::from_secs(until), fault };
+        let entries = [entry(1, 3, "broker_killed"), entry(2, 2, "backends_ended"), entry(4, 5, "broker_killed")];
+        let (begun, mut acts) = (Instant::now(), Vec::new());
+        let played = play(&entries, begun, async |act| {
+            acts.push(match act {
+                Act::Wait(until) => format!("{}", (until - begun).as_secs()),
+                Act::Begin(entry) => format!("+{}", entry.fault),
+                Act::End(fault) => format!("-{fault}"),
+            });
+            anyhow::ensure!(acts.len() < 10, "no such process");
+            Ok(())
+        });
+        let error = played.await.unwrap_err();
+        let expected = "1 +broker_killed 2 +backends_ended 2 -backends_ended 3 -broker_killed 4 +broker_killed";
+        assert_eq!(acts.join(" "), expected);
+        assert_eq!(format!("{error:#}"), "beginning: broker_killed: no such process");
+        assert_eq!(counted(&entries, |fault| fault), BTreeMap::from([("backends_ended", 1), ("broker_killed", 2)]));
     }
 }

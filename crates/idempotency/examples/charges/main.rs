@@ -11,6 +11,7 @@
 //! The second time the same command shows the same answer, with `idempotency-replayed: true`. `cargo xtask torture
 //! idempotency` runs this program, several times over each store, and kills what it can reach.
 
+mod overwriting;
 mod routes;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use steadfast_host::{clock, problem, serve, shutdown, telemetry};
 use steadfast_idempotency::redis::{self, Redis, Wait};
 use steadfast_idempotency::{Drain, IdempotencyLayer, OnAmbiguous, Postgres, Scope, Store, TransactionalLayer};
 
+use self::overwriting::Overwriting;
 use self::routes::{Shop, authenticate, charge, charge_in_one_commit};
 
 /// The table of the charges.
@@ -76,7 +78,11 @@ enum Keys {
     Postgres,
     /// In Redis, claimed before and completed after.
     Redis,
+    /// In one Redis, by a store whose late finishers overwrite what stands there.
+    #[value(hide = true)]
+    Overwriting,
     /// Nowhere: every repeat charges again.
+    #[value(hide = true)]
     Nowhere,
 }
 
@@ -112,6 +118,10 @@ async fn guarded(arguments: &Arguments, ledger: &Db, drain: &Drain) -> Result<Ro
         Keys::Nowhere => return Ok(Router::new().route("/charges", post(charge))),
         Keys::Postgres => Arc::new(Postgres::new(ledger.clone())),
         Keys::Redis => Arc::new(open_redis(arguments, clock).await?),
+        Keys::Overwriting => {
+            let [url] = arguments.redis.as_slice() else { anyhow::bail!("--keys overwriting needs one --redis") };
+            Arc::new(Overwriting::over(open_redis(arguments, clock).await?, url).await.context("--redis")?)
+        }
     };
     let on_ambiguous = if arguments.retry { OnAmbiguous::Retry } else { OnAmbiguous::Hold };
     let layer = IdempotencyLayer::new(store, scope())

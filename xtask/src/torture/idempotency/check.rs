@@ -93,10 +93,15 @@ fn lives(charge: &Charge, rows: &[Row], may_lose: bool, counts: &mut Toll, repor
         })
         .collect();
     let mut lives: Vec<BTreeSet<i64>> = Vec::new();
+    let mut attempts = BTreeSet::new();
     for (index, row) in rows.iter().enumerate() {
+        // Of one that was stopped before its charge, and charged after whoever had taken over.
+        let is_late = !attempts.contains(&row.attempt) && attempts.last().is_some_and(|newest| row.attempt < *newest);
         // A record that was read back had been stored: an attempt after that has not seen it.
         let was_done = replays.iter().any(|(came, id)| *came < row.at && rows[..index].iter().any(|row| row.id == *id));
-        if index > 0 && (row.attempt == 1 || was_done) {
+        if index > 0 && !is_late && (row.attempt == 1 || was_done) {
+            attempts.clear();
+            attempts.insert(row.attempt);
             counts.repeats.push(row.at);
             if !may_lose {
                 report.violation("repeated", format_args!("{}: {rows:?}", charge.key));
@@ -104,6 +109,7 @@ fn lives(charge: &Charge, rows: &[Row], may_lose: bool, counts: &mut Toll, repor
             lives.push(BTreeSet::from([row.id]));
             continue;
         }
+        attempts.insert(row.attempt);
         counts.takeovers += u64::from(index > 0);
         match lives.last_mut() {
             Some(life) => drop(life.insert(row.id)),
@@ -178,6 +184,20 @@ mod tests {
         // The late one has overwritten what stood there.
         let overwritten = vec![charged(2_300, 2, true), charged(2_400, 1, true)];
         assert_eq!(judged(Arm::Redis, overwritten, &rows, false).0, ["overwritten"]);
+    }
+
+    #[test]
+    fn a_late_charge_of_one_that_was_taken_over_is_no_repeat() {
+        let rows = [row(1, 2, 2_100), row(2, 1, 4_000)];
+        let answers = |replayed| {
+            let winner = [charged(2_110, 1, false), charged(2_200, 1, true)];
+            [&winner[..], &[charged(4_010, 1, true), charged(9_000, replayed, true)]].concat()
+        };
+        let (told, counts) = judged(Arm::Redis, answers(1), &rows, false);
+        assert_eq!((told.len(), counts.takeovers, counts.repeats.len()), (0, 1, 0));
+        assert_eq!(judged(Arm::Redis, answers(2), &rows, false).0, ["overwritten"]);
+        let again = [row(1, 2, 2_100), row(2, 1, 4_000), row(3, 1, 5_000)];
+        assert_eq!(judged(Arm::Redis, answers(1), &again, false).0, ["repeated"]);
     }
 
     #[test]

@@ -86,6 +86,11 @@ pub(super) struct Fault {
 impl Fault {
     pub(super) fn draw(kind: Kind, rng: &mut Rng) -> Drawn<Self> {
         let arm = Arm::ALL[rng.usize(..Arm::ALL.len())];
+        Self::of(kind, arm, rng)
+    }
+
+    /// Where it strikes a service, one of this arm.
+    pub(super) fn of(kind: Kind, arm: Arm, rng: &mut Rng) -> Drawn<Self> {
         let fault = Self { kind, arm, member: rng.usize(..MEMBERS), shard: rng.usize(..SHARDS) };
         let takes = match kind {
             // The other of an arm stays, so that somebody takes over.

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use hyper::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::http::{Reply, ask};
 use super::arm::{Arm, MEMBERS};
@@ -22,7 +22,8 @@ const HUNG_UP: u32 = 120;
 const DOUBLED: u32 = 150;
 const REPEATED: u32 = 300;
 const MISUSED: u32 = 50;
-/// Who asks another service at the same time asks it again so soon.
+/// Who has no answer by then asks another service as well, and that one again so soon.
+const SILENT: Duration = Duration::from_secs(1);
 const INSISTS: Duration = Duration::from_millis(100);
 /// In milliseconds.
 const HANG_UP: std::ops::Range<u64> = 1..60;
@@ -191,10 +192,9 @@ impl Till {
             charge.answers.push(answer);
         }
         if doubles {
-            let one = self.api.charge(&charge, member, charge.cents, ANSWER_LIMIT);
-            let (one, others) = tokio::join!(one, insist(&self.api, &charge, member + 1, self.times.ask_until));
-            charge.answers.push(one);
-            charge.answers.extend(others);
+            let ask = |member| self.api.charge(&charge, member, charge.cents, ANSWER_LIMIT);
+            let (one, two) = tokio::join!(ask(member), ask(member + 1));
+            charge.answers.extend([one, two]);
         }
         settle(&self.api, &mut self.rng, &mut charge, member, self.times.ask_until).await;
         if repeats {
@@ -210,8 +210,19 @@ impl Till {
     }
 }
 
-/// Asks one service with the same key, while another has it too, until what stands in the record is answered. Where the other is
-/// stopped meanwhile, its claim is taken over, and it finishes late.
+/// Asks a service. Where it is silent another is asked as well, so that the claim of one that was stopped in the middle is taken
+/// over, and it finishes late.
+async fn ask_on(api: &Api, charge: &Charge, member: usize, until: Instant) -> Vec<Answer> {
+    let mut first = std::pin::pin!(api.charge(charge, member, charge.cents, ANSWER_LIMIT));
+    if let Ok(answer) = timeout(SILENT, &mut first).await {
+        return vec![answer];
+    }
+    let (late, mut answers) = tokio::join!(first, insist(api, charge, member + 1, until));
+    answers.push(late);
+    answers
+}
+
+/// Asks one service until what stands in the record is answered.
 async fn insist(api: &Api, charge: &Charge, member: usize, until: Instant) -> Vec<Answer> {
     let mut answers = Vec::new();
     loop {
@@ -228,14 +239,14 @@ async fn insist(api: &Api, charge: &Charge, member: usize, until: Instant) -> Ve
 /// Asks with the same key until it is known what became of it.
 async fn settle(api: &Api, rng: &mut Rng, charge: &mut Charge, mut member: usize, until: Instant) {
     loop {
-        let answer = api.charge(charge, member, charge.cents, ANSWER_LIMIT).await;
-        charge.settled = match answer.what {
+        let answers = ask_on(api, charge, member, until).await;
+        charge.settled = answers.iter().any(|answer| match answer.what {
             What::Charged { .. } => true,
             What::Held => charge.arm.holds(),
             _ => false,
-        };
-        let refused = matches!(answer.what, What::Mismatch | What::Other(_));
-        charge.answers.push(answer);
+        });
+        let refused = answers.iter().any(|answer| matches!(answer.what, What::Mismatch | What::Other(_)));
+        charge.answers.extend(answers);
         if charge.settled || refused || Instant::now() >= until {
             return;
         }

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use fastrand::Rng;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use tokio::task::JoinSet;
@@ -30,13 +31,13 @@ use self::check::{Row, Toll};
 use self::faults::{Fault, Kind};
 use self::load::{Charge, Memory, Times, What};
 use self::world::{Failover, World};
-use super::arguments::Arguments;
+use super::arguments::{Arguments, Weakening};
 use super::folder::Folder;
 use super::ground::panics;
 use super::proxy::Rates;
 use super::report::Report;
 use super::say;
-use super::timeline::{self, Entry, Moment};
+use super::timeline::{self, Act};
 
 /// In 10,000 pieces of what passes between a service and its store.
 const ROUGH: Rates = Rates { cut: 40, delay: 200, stall: 4 };
@@ -48,7 +49,14 @@ const ASK_LONGER: Duration = Duration::from_secs(15);
 const AUDIT_LIMIT: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report> {
-    let entries = timeline::deal(arguments.seed, arguments.length, &Kind::ALL, Fault::draw);
+    let entries = match arguments.weakened {
+        // Only who has been stopped finishes late, and only one Redis is overwritten.
+        Some(Weakening::Compare) => {
+            let pause = |kind, rng: &mut Rng| Fault::of(kind, Arm::Redis, rng);
+            timeline::deal(arguments.seed, arguments.length, &[Kind::ServicePaused], pause)
+        }
+        _ => timeline::deal(arguments.seed, arguments.length, &Kind::ALL, Fault::draw),
+    };
     let mut world = World::start(folder, arguments).await?;
     let mut report = Report::default();
     let (memory, api, stop) = (Memory::default(), world.api(), CancellationToken::new());
@@ -63,7 +71,16 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     tills.spawn(async move { load::run(&asked, seed, times, &remembered).await });
     world.network.set(ROUGH);
 
-    let mut fallen = play(&mut world, &entries, begun).await?;
+    let mut fallen = 0;
+    timeline::play(&entries, begun, async |act| match act {
+        Act::Wait(until) => Ok(fallen += watched(&mut world, until).await?),
+        Act::Begin(entry) => {
+            say(&entry.to_string());
+            entry.fault.begin(&mut world).await
+        }
+        Act::End(fault) => fault.end(&mut world).await,
+    })
+    .await?;
     fallen += watched(&mut world, begun + arguments.length).await?;
     world.network.set(Rates::CALM);
     world.heal().await.context("healing")?;
@@ -79,14 +96,10 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     let promotions = world.cluster.epoch().await?.saturating_sub(epoch);
     let judged = !pace::is_busy(&hiccups, watched_for);
     compare(&world, &charges, &hiccups, judged, promotions, &mut report).await?;
-    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
-    for entry in &entries {
-        *faults.entry(entry.fault.kind.name()).or_default() += 1;
-    }
     report.fact("torture", arguments.campaign.name());
     report.fact("seed", arguments.seed);
     report.fact("seconds", arguments.length.as_secs_f64());
-    report.fact("faults", json!(faults));
+    report.fact("faults", json!(timeline::counted(&entries, |fault| fault.kind.name())));
     report.fact("network", json!(world.network.done()));
     report.fact("ended_by_themselves", fallen);
     report.fact("stayed_when_told_to_end", world.services.iter().map(|service| service.stayed).sum::<u64>());
@@ -95,26 +108,6 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     substance(arguments.length, &charges, &mut report);
     world.network.close().await;
     Ok(report)
-}
-
-/// Begins and ends the faults in their time; answers how often a service ended by itself.
-async fn play(world: &mut World, entries: &[Entry<Fault>], begun: Instant) -> Result<usize> {
-    let mut fallen = 0;
-    for (at, moment) in timeline::moments(entries) {
-        fallen += watched(world, begun + at).await?;
-        match moment {
-            Moment::Begin(index) => {
-                say(&entries[index].to_string());
-                let fault = &entries[index].fault;
-                fault.begin(world).await.with_context(|| format!("beginning: {fault}"))?;
-            }
-            Moment::End(index) => {
-                let fault = &entries[index].fault;
-                fault.end(world).await.with_context(|| format!("ending: {fault}"))?;
-            }
-        }
-    }
-    Ok(fallen)
 }
 
 /// Waits, and starts again whoever ends meanwhile, as one that finds its store away when it starts.

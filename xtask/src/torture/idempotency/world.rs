@@ -28,6 +28,8 @@ const PROGRAM: &str = "XTASK_CHARGES";
 const LEASE: &str = "2000";
 /// How long a charge takes, in milliseconds: long enough to be hit in the middle.
 const TAKES: &str = "12";
+/// Where it is to be hit there by all means.
+const TAKES_LONG: &str = "300";
 /// A process that is told to end has this long before it is killed: while its store is away it has ends to report.
 const TERM_LIMIT: Duration = Duration::from_secs(3);
 /// So long after it was started or woken a service is not blamed for being slow.
@@ -299,8 +301,9 @@ fn service(
     };
     let redis = if arm == Arm::Redis { format!("redis://127.0.0.1:{way}") } else { cluster.to_owned() };
     let listen = local(port).to_string();
+    let takes = if weakened == Some(Weakening::Compare) { TAKES_LONG } else { TAKES };
     let mut arguments =
-        vec!["--listen", &listen, "--ledger", &ledger, "--keys", keys, "--lease", LEASE, "--takes", TAKES];
+        vec!["--listen", &listen, "--ledger", &ledger, "--keys", keys, "--lease", LEASE, "--takes", takes];
     if arm.is_redis() {
         arguments.extend(["--redis", &redis]);
     }

@@ -13,7 +13,6 @@ mod fold;
 mod reader;
 mod world;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -30,7 +29,7 @@ use super::arguments::Arguments;
 use super::folder::Folder;
 use super::report::Report;
 use super::say;
-use super::timeline::{self, Entry, Moment};
+use super::timeline::{self, Act, Entry};
 
 /// By then every event is marked and applied.
 const QUIET_LIMIT: Duration = Duration::from_mins(1);
@@ -51,7 +50,20 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     let mut writers = JoinSet::new();
     writers.spawn(async move { trial::write(&write, &plan).await });
 
-    let mut fallen = play(&mut world, &entries, begun).await?;
+    let mut fallen = Vec::new();
+    timeline::play(&entries, begun, async |act| match act {
+        Act::Wait(until) => {
+            fallen.extend(world.restart_fallen()?);
+            sleep_until(until).await;
+            Ok(())
+        }
+        Act::Begin(entry) => {
+            say(&entry.to_string());
+            entry.fault.begin(&mut world).await
+        }
+        Act::End(fault) => fault.end(&mut world).await,
+    })
+    .await?;
     sleep_until(begun + arguments.length).await;
     world.heal().await.context("healing")?;
     say(&format!("{:6.1} s  healed", begun.elapsed().as_secs_f64()));
@@ -78,27 +90,6 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
         report.violation("idle", format_args!("{events} events and {looks} looks: expected {least} events at least"));
     }
     Ok(report)
-}
-
-/// Begins and ends the faults in their time; answers who ended by itself.
-async fn play(world: &mut World, entries: &[Entry<Fault>], begun: Instant) -> Result<Vec<String>> {
-    let mut fallen = Vec::new();
-    for (at, moment) in timeline::moments(entries) {
-        sleep_until(begun + at).await;
-        match moment {
-            Moment::Begin(index) => {
-                say(&entries[index].to_string());
-                let fault = &entries[index].fault;
-                fault.begin(world).await.with_context(|| format!("beginning: {fault}"))?;
-            }
-            Moment::End(index) => {
-                let fault = &entries[index].fault;
-                fault.end(world).await.with_context(|| format!("ending: {fault}"))?;
-            }
-        }
-        fallen.extend(world.restart_fallen()?);
-    }
-    Ok(fallen)
 }
 
 /// Waits until the writers have ended and every event is marked and applied.
@@ -134,14 +125,10 @@ async fn quiet(
 }
 
 fn facts(report: &mut Report, arguments: &Arguments, entries: &[Entry<Fault>], written: Written) {
-    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
-    for entry in entries {
-        *faults.entry(entry.fault.kind.name()).or_default() += 1;
-    }
     report.fact("torture", arguments.campaign.name());
     report.fact("seed", arguments.seed);
     report.fact("seconds", arguments.length.as_secs_f64());
-    report.fact("faults", json!(faults));
+    report.fact("faults", json!(timeline::counted(entries, |fault| fault.kind.name())));
     report.fact("committed", written.committed);
     report.fact("rolled_back", written.rolled_back);
     report.fact("failed", written.failed);
