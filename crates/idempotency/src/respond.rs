@@ -57,7 +57,8 @@ pub(crate) fn in_flight() -> Problem {
 /// `asked_again` is whether the route executes, or finds out, what becomes of such a request when it is sent again.
 pub(crate) fn held(id: RecordId, asked_again: bool) -> Problem {
     let problem = if asked_again {
-        let again = "a request with this key ended without a known outcome: send the same request with the same key again";
+        let again =
+            "a request with this key ended without a known outcome: send the same request with the same key again";
         problem::OUTCOME_UNKNOWN.with(again).retry_after(SOON)
     } else {
         problem::OUTCOME_UNKNOWN

@@ -11,7 +11,6 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-
 const START: Duration = Duration::from_secs(20);
 
 /// One server of its own, killed when it is dropped.

@@ -83,7 +83,11 @@ async fn a_server_that_a_restart_empties_is_used_and_warned_about() {
     let server = Server::start(&[]).await;
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).with_ansi(false).with_writer(move || writer.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
     let _logged = tracing::subscriber::set_default(subscriber);
     open(&server.url(), Options::default()).await.unwrap();
     let said = log.take();

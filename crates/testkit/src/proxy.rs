@@ -160,9 +160,7 @@ pub fn holds(bytes: &[u8], word: &[u8]) -> bool {
 }
 
 /// Says `true` once, as soon as `what` does.
-pub fn once(
-    what: impl Fn(Way, &[u8]) -> bool + Send + Sync + 'static,
-) -> impl Fn(Way, &[u8]) -> Act + Send + Sync {
+pub fn once(what: impl Fn(Way, &[u8]) -> bool + Send + Sync + 'static) -> impl Fn(Way, &[u8]) -> Act + Send + Sync {
     let done = AtomicBool::new(false);
     move |way, bytes| {
         if what(way, bytes) && !done.swap(true, Ordering::SeqCst) { Act::Cut } else { Act::Pass }
