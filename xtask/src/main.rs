@@ -50,8 +50,8 @@ usage: cargo xtask TASK
 
   torture platform [--minutes N | --seconds N] [--seed S]
           a whole platform as `platform up` makes it, but with three brokers and a proxy between any two, while `steadfast demo`
-          replays invoices through it: processes killed, paused or told to end, ways cut and held, servers killed; the demo's
-          check judges
+          replays invoices through it: processes killed, paused or told to end, their clocks stepped, ways cut and held, servers
+          killed, PostgreSQL's disk filled and its standby promoted; the demo's check judges; as root, or no disk is filled
 ";
 
 /// Names a folder of other builds of the programs, such as unoptimised ones; then nothing is built.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use sqlx::Connection as _;
-use steadfast_core::{Classified, ErrorKind};
+use steadfast_core::{Classified, Clock, ErrorKind, Timestamp};
 use steadfast_db::postgres::{Db, Options};
-use steadfast_db::{Error, Line, Migration, migrate, tx};
+use steadfast_db::{Error, Followed, Line, Migration, migrate, tx};
 use steadfast_testkit::proxy::{Act, Proxy, Way, holds};
 use steadfast_testkit::{postgres, postgres_url};
 
@@ -43,6 +43,29 @@ async fn migrations_run_once_by_however_many() {
     assert!(matches!(newer, Error::Newer { found: 2, known: 1, .. }), "{newer}");
     let changed = migrate(&*db, &line(&[CHANGED, TWO])).await.unwrap_err();
     assert!(matches!(changed, Error::MigrationChanged { version: 1, .. }), "{changed}");
+}
+
+/// The clock of a machine that stands at the beginning of time.
+#[derive(Debug)]
+struct Epoch;
+
+impl Clock for Epoch {
+    fn now(&self) -> Timestamp {
+        Timestamp::default()
+    }
+}
+
+#[tokio::test]
+async fn a_clock_is_set_by_the_servers() {
+    let db = postgres().await;
+    let clock = Followed::new(Arc::new(Epoch));
+    assert_eq!(clock.now(), Timestamp::default());
+    let before = db.time().await.unwrap();
+    clock.set_by(&db).await.unwrap();
+    let (shown, after) = (clock.now(), db.time().await.unwrap());
+    // Each reading is right to half of what its question took.
+    let slack = Duration::from_secs(1);
+    assert!((before - slack..=after + slack).contains(&shown), "{before} {shown} {after}");
 }
 
 #[tokio::test]
@@ -219,4 +242,15 @@ async fn what_cannot_be_worked_with_is_told_without_the_password() {
     let standby = Db::open(&secret(&url), options()).await.unwrap_err();
     assert!(matches!(standby, Error::ReadOnly { .. }), "{standby}");
     assert_eq!(standby.kind(), ErrorKind::Transient);
+}
+
+/// A second, which is how long it asks the pool before it asks the server.
+#[tokio::test]
+async fn a_pool_that_is_busy_is_no_reason_to_send_requests_elsewhere() {
+    let db =
+        Db::open(&secret(&postgres_url("postgres")), Options { connections: 1, ..Options::default() }).await.unwrap();
+    let held = db.begin().await.unwrap();
+    db.answers().await.unwrap();
+    held.rollback().await.unwrap();
+    db.answers().await.unwrap();
 }
