@@ -36,6 +36,7 @@ pub mod metrics;
 pub mod patience;
 pub mod problem;
 pub mod process;
+pub mod room;
 pub mod serve;
 pub mod shutdown;
 pub mod slot;

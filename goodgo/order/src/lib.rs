@@ -16,6 +16,7 @@ mod http;
 mod keys;
 mod orchestrator;
 mod order;
+mod pushback;
 mod returns;
 mod store;
 

@@ -14,11 +14,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use steadfast::core::header;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Error;
+use crate::pushback::Pushback;
 
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// How long an answer may take beyond the time that the caller waits for the saga's end.
@@ -40,12 +41,14 @@ pub(crate) struct Orchestrator {
     idle: Mutex<Vec<Connection>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// What it refuses at present.
+    pub(crate) pushback: Pushback,
 }
 
 /// A saga to start. The same key always starts the same saga, so the call may be repeated.
 #[derive(Clone, Debug)]
 pub(crate) struct Start<'a> {
-    pub(crate) definition: &'a str,
+    pub(crate) definition: &'static str,
     pub(crate) key: &'a str,
     /// The headers of the user's request: who asks, and the trace.
     pub(crate) caller: &'a HeaderMap,
@@ -104,6 +107,7 @@ impl Orchestrator {
             idle: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            pushback: Pushback::default(),
         })
     }
 
@@ -168,6 +172,10 @@ impl Orchestrator {
             && !matches!(head.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
         if !passes {
             return Err(Failure::Failed(head.status));
+        }
+        if head.status == StatusCode::TOO_MANY_REQUESTS {
+            let seconds = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            self.pushback.refused(start.definition, seconds.map(Duration::from_secs), Instant::now());
         }
         Ok(Answer::Refused { status: head.status, retry_after: head.headers.get(RETRY_AFTER).cloned(), problem: body })
     }
@@ -236,6 +244,10 @@ mod tests {
 
     /// Answers `each` requests on every connection, then closes it without a word. Counts connections.
     async fn server(each: usize) -> (Orchestrator, Arc<AtomicUsize>) {
+        answering(each, format!("HTTP/1.1 202 Accepted\r\ncontent-length: {}\r\n\r\n{ANSWER}", ANSWER.len())).await
+    }
+
+    async fn answering(each: usize, answer: String) -> (Orchestrator, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let connections = Arc::new(AtomicUsize::new(0));
@@ -253,7 +265,6 @@ mod tests {
                             _ => break,
                         }
                     }
-                    let answer = format!("HTTP/1.1 202 Accepted\r\ncontent-length: {}\r\n\r\n{ANSWER}", ANSWER.len());
                     stream.write_all(answer.as_bytes()).await.unwrap();
                 }
             }
@@ -266,6 +277,17 @@ mod tests {
         let (caller, input) = (HeaderMap::new(), serde_json::json!({"total": 1}));
         let start = Start { definition: "place_order", key: "k", caller: &caller, wait: None, input: &input };
         orchestrator.start(&start).await
+    }
+
+    #[tokio::test]
+    async fn who_is_told_that_there_are_too_many_asks_no_more_for_a_moment() {
+        let answer = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 3\r\ncontent-length: 2\r\n\r\n{}";
+        let (orchestrator, _) = answering(1, answer.to_owned()).await;
+        assert!(!orchestrator.pushback.holds("place_order", Instant::now()));
+        assert!(matches!(start(&orchestrator).await, Ok(Answer::Refused { .. })));
+        assert!(orchestrator.pushback.holds("place_order", Instant::now()));
+        assert!(!orchestrator.pushback.holds("return_order", Instant::now()));
+        orchestrator.close().await;
     }
 
     #[tokio::test]

@@ -21,6 +21,9 @@ use crate::{Rows, Shared};
 /// The longest card token.
 const CARD_MAX: usize = 64;
 
+/// What carries it out.
+pub(crate) const SAGA: &str = "place_order";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlaceOrder {
@@ -64,6 +67,6 @@ pub(crate) async fn place<B: Backend<Sql: Rows>>(
         "stock": order::stock(&asked.lines),
     });
     let location = format!("/v1/orders/{id}");
-    let asked = Asked { definition: "place_order", id_name: "order_id", id, location: Some(&location) };
+    let asked = Asked { definition: SAGA, id_name: "order_id", id, location: Some(&location) };
     Ok(start(&shared.orchestrator, asked, &context, &headers, &input).await)
 }

@@ -20,6 +20,9 @@ use crate::order::{self, Fault, Line};
 use crate::returns;
 use crate::{Rows, Shared};
 
+/// What carries it out.
+pub(crate) const SAGA: &str = "return_order";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReturnOrder {
@@ -59,6 +62,6 @@ pub(crate) async fn take_back<B: Backend<Sql: Rows>>(
     });
     // The order that it belongs to shows what was returned; a return alone has no page of its own.
     let location = asked.order_id.map(|order_id| format!("/v1/orders/{order_id}"));
-    let asked = Asked { definition: "return_order", id_name: "return_id", id, location: location.as_deref() };
+    let asked = Asked { definition: SAGA, id_name: "return_id", id, location: location.as_deref() };
     Ok(start(&shared.orchestrator, asked, &context, &headers, &input).await)
 }

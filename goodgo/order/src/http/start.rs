@@ -124,7 +124,7 @@ fn failed(failure: &Failure) -> Response {
 }
 
 /// `Prefer: wait=N` (RFC 7240, 4.3), at most 30 seconds. A preference that cannot be read is none.
-fn wait(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn wait(headers: &HeaderMap) -> Option<Duration> {
     let lines = headers.get_all("prefer").iter().filter_map(|line| line.to_str().ok());
     let mut preferences = lines.flat_map(|line| line.split(','));
     let seconds: u64 = preferences.find_map(|preference| {

@@ -12,13 +12,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
+use steadfast::host::room::{self, Room};
 use steadfast::host::{auth, problem, trace};
 use steadfast::idempotency::{Scope, TransactionalLayer};
 
 use crate::{Home, Shared};
 
 /// All routes. Saga calls carry their own bearer and are guarded by the barrier; users' requests are authenticated, then
-/// permitted, then looked up by their key, then limited: a replay costs no one's limit.
+/// permitted, then looked up by their key, then limited: a replay costs no one's limit. What comes above what one process can
+/// work on is refused first of all; what sagas ask for is not, since it ends work that has begun.
 pub(crate) fn router<B: Home>(shared: &Arc<Shared<B>>) -> Router {
     let saga = Router::new()
         .route("/saga/payments", post(payments::capture::<B>))
@@ -29,7 +31,8 @@ pub(crate) fn router<B: Home>(shared: &Arc<Shared<B>>) -> Router {
     let public = Router::new()
         .route("/v1/payments/{order_id}", get(payments::show::<B>))
         .route("/v1/accounts/{customer}/adjustments", adjust)
-        .route_layer(from_fn_with_state(shared.config.verifier.clone(), auth::authenticate));
+        .route_layer(from_fn_with_state(shared.config.verifier.clone(), auth::authenticate))
+        .route_layer(from_fn_with_state(Room::default(), room::enter));
     let router = saga.merge(public).with_state(Arc::clone(shared));
     problem::with_fallbacks(router).layer(from_fn(trace::request))
 }
