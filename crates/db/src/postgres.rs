@@ -134,14 +134,16 @@ impl Db {
         Ok(())
     }
 
-    /// As [`check`](Self::check), for who has to say soon what is wrong: where the server cannot be reached it tells why, and
-    /// not that no connection of the pool became free.
+    /// As [`check`](Self::check), for who has to say soon what is wrong: where the server cannot be reached it tells why. A pool
+    /// that is busy is none of it: a process that called itself not ready for its load would send that load to the others.
     pub async fn answers(&self) -> Result<(), Error> {
         match tokio::time::timeout(ANSWER, self.check()).await {
             Ok(answered) => answered,
             Err(_) => match tokio::time::timeout(ANSWER, self.connect()).await {
+                // Every connection of the pool is at work, and the server takes another one.
+                Ok(Ok(_)) => Ok(()),
                 Ok(Err(cause)) => Err(cause),
-                _ => Err(Error::Connect { database: self.0.name.clone(), source: sqlx::Error::PoolTimedOut }),
+                Err(_) => Err(Error::Connect { database: self.0.name.clone(), source: sqlx::Error::PoolTimedOut }),
             },
         }
     }
