@@ -164,9 +164,16 @@ impl Front {
 
     /// Resident memory of each replica in MiB, as itself says it; those that do not answer are left out.
     pub(crate) async fn memory(&self) -> BTreeMap<String, f64> {
+        let services: Vec<&str> = self.replicas.keys().map(String::as_str).collect();
+        self.memory_of(&services).await
+    }
+
+    /// The same of the replicas of these services.
+    pub(crate) async fn memory_of(&self, services: &[&str]) -> BTreeMap<String, f64> {
         let client = Client::new(Limits { time: ANSWER, ..Limits::default() });
         let mut found = BTreeMap::new();
-        for (service, replicas) in &self.replicas {
+        let of = self.replicas.iter().filter(|(service, _)| services.contains(&service.as_str()));
+        for (service, replicas) in of {
             for address in replicas {
                 let asked = client.send(&Request::get(&format!("http://{address}"), "/metrics")).await;
                 let resident = asked.ok().and_then(|answer| gauge(&answer.body, "process_resident_memory_bytes"));

@@ -9,6 +9,7 @@
 
 mod moments;
 mod orders;
+mod overload;
 mod required;
 
 use std::path::PathBuf;
@@ -27,6 +28,9 @@ use crate::roles::demo::at_rest;
 use crate::roles::front::Front;
 
 const WORK: &str = "platform";
+/// Where nothing is said: seconds at the peak, and of an overload.
+const PEAK_SECONDS: u32 = 10;
+const OVERLOAD_SECONDS: u32 = 60;
 /// How long everything that was begun may take to its end.
 const REST: Duration = Duration::from_mins(2);
 
@@ -39,9 +43,9 @@ pub(crate) struct Arguments {
     /// Tills at once, each waiting for its order's end.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     at_once: u32,
-    /// Seconds at the peak, and again at the steady rate.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
-    seconds: u32,
+    /// Seconds at the peak, and again at the steady rate, 10 without it; of an overload, 60 without it.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: Option<u32>,
     /// Orders a second while latencies are measured. Without it: half of what was reached at the peak.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Option<u32>,
@@ -51,6 +55,9 @@ pub(crate) struct Arguments {
     /// Leaves the six rows out.
     #[arg(long)]
     orders_only: bool,
+    /// Offers ten times the peak instead, and fails where the platform does not bear it as it must.
+    #[arg(long, conflicts_with_all = ["rate", "redis", "orders_only"])]
+    overload: bool,
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
@@ -62,7 +69,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let stores = front.stores(&opened)?;
     let shop = Shop::open(&front, &opened).await?;
     rest(&stores).await?;
-    let length = Duration::from_secs(arguments.seconds.into());
+    let asked = arguments.seconds.filter(|_| !arguments.overload);
+    let length = Duration::from_secs(asked.unwrap_or(PEAK_SECONDS).into());
 
     drive(shop.tills(arguments.at_once), length / 4).await.context("warming up")?;
     shop.turned_away();
@@ -72,6 +80,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let memory = front.memory().await;
     rest(&stores).await?;
 
+    if arguments.overload {
+        let seconds = arguments.seconds.unwrap_or(OVERLOAD_SECONDS);
+        let length = Duration::from_secs(seconds.into());
+        let figures = overload::measure(&front, &opened, &stores, &shop, peak.per_s, length).await?;
+        return overload::print(&figures, arguments.json);
+    }
     let rate = arguments.rate.unwrap_or_else(|| half(peak.per_s));
     let sent = shop.steady(rate, length).await?;
     rest(&stores).await?;
@@ -113,7 +127,8 @@ async fn rest(stores: &Stores) -> Result<()> {
 
 /// What this run was asked for.
 fn command(arguments: &Arguments) -> String {
-    let Arguments { config, at_once, seconds, .. } = arguments;
+    let Arguments { config, at_once, .. } = arguments;
+    let seconds = arguments.seconds.unwrap_or(PEAK_SECONDS);
     format!("steadfast bench platform --config {} --at-once {at_once} --seconds {seconds}", config.display())
 }
 

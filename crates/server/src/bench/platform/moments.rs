@@ -20,23 +20,28 @@ pub(super) struct Moments {
 }
 
 /// How a saga ended, and when.
-type Ends = HashMap<Vec<u8>, (String, i64)>;
+pub(super) type Ends = HashMap<Vec<u8>, (String, i64)>;
+
+/// How the orders ended whose numbers begin with `run`.
+pub(super) async fn ends(opened: &Opened, run: &str) -> Result<Ends> {
+    let ends: Vec<(Vec<u8>, String, i64)> = sqlx::query_as(include_str!("read_ends.sql"))
+        .bind(run)
+        .fetch_all(opened.orchestrator.pool())
+        .await
+        .context("reading the ends of the sagas")?;
+    Ok(ends.into_iter().map(|(id, status, at)| (id, (status, at))).collect())
+}
 
 impl Moments {
     /// Of orders whose numbers begin with `run`, on a platform at rest.
     pub(super) async fn read(opened: &Opened, run: &str, sent: &[Sent]) -> Result<Self> {
-        let ends: Vec<(Vec<u8>, String, i64)> = sqlx::query_as(include_str!("read_ends.sql"))
-            .bind(run)
-            .fetch_all(opened.orchestrator.pool())
-            .await
-            .context("reading the ends of the sagas")?;
+        let ends = ends(opened, run).await?;
         let ids: Vec<Vec<u8>> = sent.iter().map(|sent| sent.saga.to_vec()).collect();
         let visible: Vec<(Vec<u8>, i64)> = sqlx::query_as(include_str!("read_visible.sql"))
             .bind(ids)
             .fetch_all(opened.read_model.pool())
             .await
             .context("reading what is visible")?;
-        let ends = ends.into_iter().map(|(id, status, at)| (id, (status, at))).collect();
         Self::of(sent, &ends, &visible.into_iter().collect())
     }
 

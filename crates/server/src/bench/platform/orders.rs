@@ -82,7 +82,7 @@ impl Shop {
         (0..amount).map(|_| Till(self.clone())).collect()
     }
 
-    fn request(&self, declined: bool) -> Request {
+    pub(super) fn request(&self, declined: bool) -> Request {
         let n = self.count.fetch_add(1, Ordering::Relaxed);
         let number = format!("{}{n}", self.run);
         let body = json!({
@@ -113,6 +113,14 @@ impl Shop {
             sent.push(one??);
         }
         Ok(sent)
+    }
+
+    /// Places one order, once, and answers after how long it was completed.
+    pub(super) async fn one(&self) -> Result<Duration> {
+        let begun = Instant::now();
+        let answer = self.client.send(&waiting(self.request(false))).await?;
+        ensure_completed(&answer)?;
+        Ok(begun.elapsed())
     }
 
     async fn send(&self, request: &Request) -> Result<Sent> {
@@ -149,11 +157,19 @@ pub(super) struct Till(Shop);
 
 impl Work for Till {
     async fn once(&mut self) -> Result<()> {
-        let request = self.0.request(false).header("prefer", "wait=30");
-        let answer = self.0.ask(&request).await?;
-        ensure!(answer.status.as_u16() == 201, "an order did not complete: {}", unexpected(&answer));
-        Ok(())
+        let request = waiting(self.0.request(false));
+        ensure_completed(&self.0.ask(&request).await?)
     }
+}
+
+/// Answered at the order's end.
+fn waiting(request: Request) -> Request {
+    request.header("prefer", "wait=30")
+}
+
+fn ensure_completed(answer: &Answer) -> Result<()> {
+    ensure!(answer.status.as_u16() == 201, "an order did not complete: {}", unexpected(answer));
+    Ok(())
 }
 
 fn product(n: u64) -> String {
@@ -165,7 +181,7 @@ fn unexpected(answer: &Answer) -> String {
 }
 
 /// The saga that an order which was accepted has begun.
-fn saga_of(answer: &Answer) -> Option<[u8; 16]> {
+pub(super) fn saga_of(answer: &Answer) -> Option<[u8; 16]> {
     let body: Value = answer.status.is_success().then(|| answer.json().ok())??;
     let id: steadfast_core::SagaId = body.get("saga_id")?.as_str()?.parse().ok()?;
     Some(*id.as_bytes())
