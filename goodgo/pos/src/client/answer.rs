@@ -74,8 +74,41 @@ impl Answer {
             && same("etag")
     }
 
+    /// Whether both tell of one and the same saga, and one of them from when it still ran: where the first answer could not be
+    /// stored, the repeat is carried out again, and finds what was begun.
+    pub fn tells_of_the_same(&self, other: &Self) -> bool {
+        let is_running = |answer: &Self| answer.member("status").as_deref() == Some("running");
+        let saga = self.member("saga_id");
+        saga.is_some()
+            && saga == other.member("saga_id")
+            && self.member("order_id") == other.member("order_id")
+            && (is_running(self) || is_running(other))
+    }
+
     fn member(&self, name: &str) -> Option<String> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
         body.get(name)?.as_str().map(str::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(saga: &str, status: &str) -> Answer {
+        let body = json!({"order_id": "o", "saga_id": saga, "status": status}).to_string().into();
+        Answer { status: StatusCode::ACCEPTED, headers: HeaderMap::new(), body }
+    }
+
+    #[test]
+    fn an_answer_from_underway_and_one_from_the_end_tell_of_the_same_and_two_ends_do_not() {
+        assert!(of("s", "running").tells_of_the_same(&of("s", "completed")));
+        assert!(of("s", "compensated").tells_of_the_same(&of("s", "running")));
+        assert!(!of("s", "completed").tells_of_the_same(&of("s", "compensated")));
+        assert!(!of("s", "running").tells_of_the_same(&of("t", "completed")));
+        let other = Answer { body: Bytes::from_static(b"{}"), ..of("s", "running") };
+        assert!(!other.tells_of_the_same(&other.clone()));
     }
 }

@@ -60,7 +60,9 @@ impl Till {
 
     fn judge_twins(&self, order: &Order, first: Option<Answer>, second: Option<Answer>) -> Option<Answer> {
         match (&first, &second) {
-            (Some(one), Some(two)) if one.says_the_same(two) => self.count(|outcome| outcome.duplicates_prevented += 1),
+            (Some(one), Some(two)) if one.says_the_same(two) || one.tells_of_the_same(two) => {
+                self.count(|outcome| outcome.duplicates_prevented += 1);
+            }
             (Some(one), Some(two)) => self.broken(format!(
                 "order {}: two submissions under one key were answered differently ({} {}, {} {})",
                 order.invoice,
