@@ -15,6 +15,7 @@ mod fake;
 mod faulty;
 mod flow;
 mod nodes;
+mod overload;
 mod replies;
 mod sensitive;
 mod shop;
