@@ -18,12 +18,12 @@ mod world;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::arm::Arm;
@@ -43,6 +43,8 @@ use super::timeline::{self, Act};
 const ROUGH: Rates = Rates { cut: 40, delay: 200, stall: 4 };
 /// How often it is looked whether somebody has ended by itself.
 const WATCH: Duration = Duration::from_millis(250);
+/// A look whether all are ready takes no longer.
+const READY: Duration = Duration::from_secs(5);
 /// Tills ask so much longer than faults are made.
 const ASK_LONGER: Duration = Duration::from_secs(15);
 /// By then every key is known.
@@ -85,8 +87,7 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     world.network.set(Rates::CALM);
     world.heal().await.context("healing")?;
     say(&format!("{:6.1} s  healed", begun.elapsed().as_secs_f64()));
-    fallen += world.restart_fallen()?;
-    world.ready().await?;
+    fallen += recovered(&mut world).await?;
     while tills.join_next().await.is_some() {}
     stop.cancel();
     let watched_for = u64::try_from(begun.elapsed().as_millis())?;
@@ -118,6 +119,19 @@ async fn watched(world: &mut World, until: Instant) -> Result<usize> {
         fallen += world.restart_fallen()?;
     }
     Ok(fallen)
+}
+
+/// Waits until every service is ready, and starts again whoever still does not find its store at once.
+async fn recovered(world: &mut World) -> Result<usize> {
+    let until = Instant::now() + AUDIT_LIMIT;
+    let mut fallen = 0;
+    loop {
+        fallen += world.restart_fallen()?;
+        match timeout(READY, world.ready()).await {
+            Ok(ready) => return ready.map(|()| fallen),
+            Err(_) => ensure!(Instant::now() < until, "a service is not ready {AUDIT_LIMIT:?} after healing"),
+        }
+    }
 }
 
 /// Every arm's ledger beside all answers, and how fast they came.
