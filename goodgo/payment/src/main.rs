@@ -102,7 +102,9 @@ async fn serve(arguments: Arguments) -> Result<()> {
             let service = cleaned.clone();
             async move { service.clean().await }
         });
-        Ok::<_, Error>(Running::new(service.router()).beside(clean).beside(follow).at_end(async move { drained.drain().await }))
+        Ok::<_, Error>(
+            Running::new(service.router()).beside(clean).beside(follow).at_end(async move { drained.drain().await }),
+        )
     };
     process::run(NAME, &config.listen, health, open).await?;
     Ok(())
