@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use steadfast_core::{Clock, Problem, problem};
+use steadfast_db::Followed;
 use steadfast_host::clock::System;
 use steadfast_host::health::Health;
 use steadfast_host::process::{Process, limits};
@@ -29,11 +30,11 @@ use crate::api;
 /// Runs until a signal, or until it cannot go on.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let config: Config = load(&arguments)?;
-    let clock: Arc<dyn Clock> = Arc::new(System);
+    let time = Arc::new(Followed::new(Arc::new(System)));
     // Everything that can be wrong in the configuration is told before anything starts.
-    let verifier = config.verifier(Arc::clone(&clock))?;
+    let verifier = config.verifier(Arc::clone(&time) as Arc<dyn Clock>)?;
     let stop = CancellationToken::new();
-    let made = open::Made::of(&config, Arc::clone(&clock), &stop)?;
+    let made = open::Made::of(&config, time, &stop)?;
     if arguments.check {
         crate::cli::say("the configuration is in order");
         return Ok(());

@@ -1,12 +1,13 @@
 //! From a configuration to a running engine, with patience for what passes by itself.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use steadfast_core::Clock;
 use steadfast_core::sealing::Keyring;
-use steadfast_db::{DataFolder, Db, sqlite};
+use steadfast_db::{DataFolder, Db, Followed, sqlite};
 use steadfast_host::patience::patiently;
 use steadfast_saga::engine::{self, AsAtStart, Election, Engine, Ports};
 use steadfast_saga::journal::{self, Journal};
@@ -24,11 +25,13 @@ pub(super) struct Made {
     engine: engine::Config,
     participants: Arc<Participants>,
     keyring: Arc<Keyring>,
-    clock: Arc<dyn Clock>,
+    time: Arc<Followed>,
     election: Option<Arc<dyn Election>>,
     place: Place,
     events: bool,
 }
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where sagas are kept.
 enum Place {
@@ -39,27 +42,26 @@ enum Place {
 
 impl Made {
     /// `stop` ends what runs beside the engine.
-    pub(super) fn of(config: &Config, clock: Arc<dyn Clock>, stop: &CancellationToken) -> Result<Self> {
+    pub(super) fn of(config: &Config, time: Arc<Followed>, stop: &CancellationToken) -> Result<Self> {
         let engine = config.engine()?;
         let participants = Arc::new(config.participants()?);
         let keyring = Arc::new(config.keyring()?);
         let place = place(config)?;
         let election = election(config, &engine, stop.clone())?;
-        Ok(Self { engine, participants, keyring, clock, election, place, events: config.events })
+        Ok(Self { engine, participants, keyring, time, election, place, events: config.events })
     }
 
     /// Opens the journal and takes up what is unsettled; tries again while the fault is one that passes.
     pub(super) async fn open(self, stop: &CancellationToken, tasks: &TaskTracker) -> Result<Engine> {
-        let opened = patiently("the journal cannot be opened", async || self.attempt().await).await;
-        let (engine, files) = opened.context("opening the journal")?;
-        tasks.spawn(checkpoint::keep(files, stop.clone()));
+        let opened = patiently("the journal cannot be opened", async || self.attempt(stop).await).await;
+        let (engine, work) = opened.context("opening the journal")?;
+        tasks.spawn(work);
         Ok(engine)
     }
 
-    /// The engine, and the SQLite databases that it stands on.
-    async fn attempt(&self) -> Result<(Engine, Vec<Db>), steadfast_saga::Error> {
-        let mut files = Vec::new();
-        let journal: Arc<dyn Journal> = match &self.place {
+    /// The engine, and what has to be done beside it.
+    async fn attempt(&self, stop: &CancellationToken) -> Result<(Engine, Work), steadfast_saga::Error> {
+        let (journal, work): (Arc<dyn Journal>, Work) = match &self.place {
             #[cfg(feature = "postgres")]
             Place::Postgres(database) => {
                 // Anew for each attempt: a connection stays with the server that it reached, whatever has become of it.
@@ -68,7 +70,10 @@ impl Made {
                 if self.events {
                     db.knows(&steadfast_outbox::LINE).await?;
                 }
-                Arc::new(journal::Postgres::open(db, self.events).await?)
+                // All nodes live by one clock: they take each other's sagas over, with their times.
+                self.time.set_by(&db).await?;
+                let follow = Arc::clone(&self.time).follow(db.clone(), stop.clone());
+                (Arc::new(journal::Postgres::open(db, self.events).await?), Box::pin(follow))
             }
             Place::Folder(folder) => {
                 let db = Db::open(&folder.path().join("orchestrator.sqlite"), sqlite::Options::default()).await?;
@@ -78,19 +83,19 @@ impl Made {
                 } else {
                     None
                 };
-                files.push(db.clone());
-                Arc::new(journal::Sqlite::open(db, sink).await?)
+                let keep = checkpoint::keep(vec![db.clone()], stop.clone());
+                (Arc::new(journal::Sqlite::open(db, sink).await?), Box::pin(keep))
             }
         };
         let ports = Ports {
             journal,
             participants: Arc::clone(&self.participants),
             permissions: Arc::new(AsAtStart),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&self.time) as Arc<dyn Clock>,
             keyring: Arc::clone(&self.keyring),
             election: self.election.clone(),
         };
-        Ok((Engine::open(self.engine.clone(), ports).await?, files))
+        Ok((Engine::open(self.engine.clone(), ports).await?, work))
     }
 }
 

@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use steadfast_bus::kafka::Producer;
 use steadfast_core::Clock;
+use steadfast_db::Followed;
 use steadfast_db::postgres::Db;
 use steadfast_host::auth::Verifier;
 use steadfast_host::clock::System;
@@ -42,7 +43,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Runs until a signal, or until it cannot go on.
 pub(crate) async fn relay(arguments: Arguments) -> Result<()> {
     let config: Config = load(&arguments)?;
-    let clock: Arc<dyn Clock> = Arc::new(System);
+    let time = Arc::new(Followed::new(Arc::new(System)));
+    let clock = Arc::clone(&time) as Arc<dyn Clock>;
     // Everything that can be wrong in the configuration is told before anything starts.
     config.check()?;
     let auth = config.auth.as_ref();
@@ -50,11 +52,12 @@ pub(crate) async fn relay(arguments: Arguments) -> Result<()> {
     let to = config.kafka()?;
     let producer = Producer::open(to.clone()).context("kafka")?;
     let mut needs = vec![kafka::watch(&to)?];
-    let (mut sources, mut outboxes) = (Vec::new(), BTreeMap::new());
+    let (mut sources, mut outboxes, mut first) = (Vec::new(), BTreeMap::new(), None);
     for (name, database) in &config.databases {
         let db = database.handle("outbox relay")?;
         needs.push(watch(name, database.probe("outbox relay")?));
         outboxes.insert(name.clone(), Outbox::from(db.clone()));
+        first.get_or_insert_with(|| db.clone());
         sources.push(Source::new(name, db));
     }
     if arguments.check {
@@ -70,6 +73,9 @@ pub(crate) async fn relay(arguments: Arguments) -> Result<()> {
     let routes = |own: Router| with_fallbacks(own.merge(api));
     let stop = CancellationToken::new();
     let process = Process::listen("outbox relay", &config.listen, limits(), health, stop.clone(), routes).await?;
+    if let Some(db) = first {
+        process.tasks.spawn(time.follow(db, stop.clone()));
+    }
     process.tasks.spawn(look_at_topics(producer.clone(), config.expected(), stop.clone()));
     if let Some(plan) = &config.archive {
         for (name, outbox) in outboxes {

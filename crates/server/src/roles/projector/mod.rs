@@ -19,7 +19,7 @@ use steadfast_bus::Topics;
 use steadfast_bus::kafka::{self, Member};
 use steadfast_core::retry::Backoff;
 use steadfast_core::{Classified, Clock, ErrorKind};
-use steadfast_db::{postgres, sqlite};
+use steadfast_db::{Followed, postgres, sqlite};
 use steadfast_host::clock::System;
 use steadfast_host::health::Health;
 use steadfast_host::problem::with_fallbacks;
@@ -71,6 +71,7 @@ struct Made {
     kafka: kafka::Config,
     start: steadfast_bus::Start,
     runner: steadfast_projection::Config,
+    time: Arc<Followed>,
 }
 
 impl Made {
@@ -84,6 +85,7 @@ impl Made {
             kafka: config.kafka()?,
             start: config.start(),
             runner: config.runner()?,
+            time: Arc::new(Followed::new(Arc::new(System))),
         };
         // Settings that the client refuses are told now.
         drop(made.join("check", &["check".to_owned()])?);
@@ -110,7 +112,17 @@ async fn start(arguments: arguments::Arguments) -> Result<()> {
         Process::listen("projector", &config.listen, limits(), health.clone(), stop.clone(), with_fallbacks).await?;
     let kafka_watched = process.tasks.spawn(need.watch(stop.clone()));
     let ended = match config.read()? {
-        Read::Postgres(database) => project(&made, || server(database), |_| {}, &health, &process.signal).await,
+        Read::Postgres(database) => {
+            let open = async || {
+                let db = server(database).await?;
+                made.time.set_by(&db).await?;
+                Ok::<_, steadfast_db::Error>(db)
+            };
+            let keep = |db: &postgres::Db| {
+                drop(process.tasks.spawn(Arc::clone(&made.time).follow(db.clone(), stop.clone())));
+            };
+            project(&made, open, keep, &health, &process.signal).await
+        }
         Read::Sqlite(path) => {
             let keep = |db: &sqlite::Db| drop(process.tasks.spawn(checkpoint::keep(vec![db.clone()], stop.clone())));
             project(&made, || file(path), keep, &health, &process.signal).await
@@ -160,7 +172,7 @@ where
     keep(&db);
     let mut running = JoinSet::new();
     for (name, runner) in runners {
-        show(&name, runner.status(), health);
+        show(&name, runner.status(), Arc::clone(&made.time) as Arc<dyn Clock>, health);
         running.spawn(runner.run(signal.clone()));
     }
     opened.store(true, Ordering::Release);
@@ -171,9 +183,9 @@ where
 }
 
 /// Ready as long as it moves.
-fn show(name: &str, status: Status, health: &Health) {
+fn show(name: &str, status: Status, clock: Arc<dyn Clock>, health: &Health) {
     health.check(format!("projection {name}"), Duration::from_secs(1), move || {
-        let now = System.now();
+        let now = clock.now();
         let ready = match status.stuck_since(now) {
             None => Ok(()),
             Some(since) => Err(format!("it has not moved for {} s: the log says why", now.since(since).as_secs())),
@@ -229,7 +241,8 @@ where
         let topics =
             files::topics(&made.topics, &projection.subscribes()).with_context(|| path.display().to_string())?;
         let member = Box::new(made.join(&name, &topics)?);
-        match Runner::open(db.clone(), projection, member, Arc::new(System), made.runner).await {
+        match Runner::open(db.clone(), projection, member, Arc::clone(&made.time) as Arc<dyn Clock>, made.runner).await
+        {
             Ok(runner) => runners.push((name, runner)),
             Err(error) => return sort(error),
         }
