@@ -189,6 +189,6 @@ mod tests {
         let expected = "1 +broker_killed 2 +backends_ended 2 -backends_ended 3 -broker_killed 4 +broker_killed";
         assert_eq!(acts.join(" "), expected);
         assert_eq!(format!("{error:#}"), "beginning: broker_killed: no such process");
-        assert_eq!(counted(&entries, |fault| fault), BTreeMap::from([("backends_ended", 1), ("broker_killed", 2)]));
+        assert_eq!(counted(&entries, |fault| *fault), BTreeMap::from([("backends_ended", 1), ("broker_killed", 2)]));
     }
 }
