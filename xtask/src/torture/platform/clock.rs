@@ -32,7 +32,8 @@ pub(super) fn sweep() -> Result<()> {
         let path = entry.context("reading shared memory")?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let pid = LEFT.iter().find_map(|left| name.strip_prefix(left));
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        // One that has ended and waits for its parent, which we are, runs no program.
+        if pid.is_some_and(|pid| fs::read_link(Path::new("/proc").join(pid).join("exe")).is_err()) {
             crate::services::process::remove_file(&path)?;
         }
     }
