@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use sqlx::Connection as _;
@@ -11,6 +11,7 @@ use steadfast_db::postgres::{Db, Options};
 use steadfast_db::{Error, Followed, Line, Migration, migrate, tx};
 use steadfast_testkit::proxy::{Act, Proxy, Way, holds};
 use steadfast_testkit::{postgres, postgres_url};
+use tokio::time::Instant;
 
 const ONE: Migration = Migration {
     version: 1,

@@ -10,6 +10,7 @@ use steadfast_testkit::wait_for;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 const START: Duration = Duration::from_secs(20);
 
@@ -95,16 +96,18 @@ impl Drop for Server {
     }
 }
 
-/// A server that says this of itself, and `OK` to whatever else it is told; the port that it listens on.
-pub(crate) async fn answering(info: &'static str) -> u16 {
+/// The URL of a server that says this of itself, and `OK` to whatever else it is told, until what is beside it is dropped.
+pub(crate) async fn answering(info: &'static str) -> (String, JoinSet<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let mut clients = JoinSet::new();
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(answer_all(BufReader::new(client), info));
+            clients.spawn(answer_all(BufReader::new(client), info));
         }
     });
-    port
+    (url, serving)
 }
 
 /// Commands are arrays of strings, `*1 $4 INFO`, each part a line.

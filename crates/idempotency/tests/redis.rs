@@ -71,10 +71,10 @@ async fn a_wrong_password_is_told_and_not_repeated() {
 
 #[tokio::test]
 async fn an_old_server_is_refused_with_its_version() {
-    let old = format!("redis://127.0.0.1:{}", answering("redis_version:6.2.14\r\nrole:master\r\n").await);
+    let (old, _serving) = answering("redis_version:6.2.14\r\nrole:master\r\n").await;
     let said = refusal(&old, Options::default()).await;
     assert!(said.ends_with("it is of version 6.2.14: use Redis 7.0 or later"), "{said}");
-    let other = format!("redis://127.0.0.1:{}", answering("something_else:1\r\n").await);
+    let (other, _serving) = answering("something_else:1\r\n").await;
     assert!(refusal(&other, Options::default()).await.contains("is it a Redis?"));
 }
 

@@ -75,7 +75,10 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
 
     let mut fallen = 0;
     timeline::play(&entries, begun, async |act| match act {
-        Act::Wait(until) => Ok(fallen += watched(&mut world, until).await?),
+        Act::Wait(until) => {
+            fallen += watched(&mut world, until).await?;
+            Ok(())
+        }
         Act::Begin(entry) => {
             say(&entry.to_string());
             entry.fault.begin(&mut world).await
