@@ -138,7 +138,7 @@ impl Site {
 
     /// With three brokers, and so that everybody reaches everybody by [`Site::ways`]: somebody must stand on each.
     #[cfg(any(test, feature = "torture"))]
-    pub(crate) fn to_be_spoilt(self) -> Self {
+    pub(crate) fn behind_ways(self) -> Self {
         Self { brokers: 3, has_ways: true, ..self }
     }
 
@@ -448,7 +448,7 @@ mod tests {
 
     #[test]
     fn somebody_can_stand_between_any_two() {
-        let (usual, spoilt) = (site(), site().to_be_spoilt());
+        let (usual, spoilt) = (site(), site().behind_ways());
         assert!(usual.ways().is_empty());
         let ways = spoilt.ways();
         // To Redis and Kafka, to the replicas, to PostgreSQL, to etcd.
@@ -459,7 +459,7 @@ mod tests {
             assert!((FIRST_PORT + 100..FIRST_PORT + 190).contains(&way.port) && seen.insert(way.port), "{way:?}");
         }
         // Nobody is told of anybody but by a way or the front door, and every way is told to somebody.
-        let told: String = spoilt.parts().iter().map(|part| format!("{:?}", part.environment)).collect();
+        let told = format!("{:?}", spoilt.parts().iter().map(|part| &part.environment).collect::<Vec<_>>());
         for way in ways.iter().filter(|way| !["redis-4", "redis-5", "redis-6"].contains(&way.to.as_str())) {
             assert!(told.contains(&address(way.port)), "nobody is told of {way:?}");
             assert!(own.contains(&way.upstream) || !told.contains(&address(way.upstream)), "{way:?} is gone round");

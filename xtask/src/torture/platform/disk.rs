@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::world::World;
+use crate::services::postgres::Pair;
 
 impl World {
     /// Fills it.
@@ -13,8 +14,7 @@ impl World {
 
     /// Gives the space back, and starts the server again if it has ended, as it does when its log finds no room.
     pub(super) async fn empty_disk(&self) -> Result<()> {
-        let pair = self.site.pair().context("a platform without disks of its own")?;
-        self.blocking(move |site, _| pair.empty_disk(&site.folder)).await?;
+        self.blocking(|site, _| Pair::empty_disk(&site.folder)).await?;
         self.start_postgres().await
     }
 }

@@ -102,16 +102,13 @@ impl Kind {
     /// In milliseconds. A server comes back at once; a pause, or a way that is held, may outlast the leases of whom it strikes.
     fn lasts(self) -> Range<u64> {
         match self {
-            Self::ProcessKilled | Self::ProcessTerminated => 300..4_000,
+            Self::ProcessKilled | Self::ProcessTerminated | Self::WayCut => 300..4_000,
             Self::ProcessPaused => 2_000..9_000,
-            Self::ClockStepped => 3_000..12_000,
-            Self::WayHeld | Self::RepliesHeld => 1_000..8_000,
-            Self::WayCut => 300..4_000,
+            Self::WayHeld | Self::RepliesHeld | Self::BrokerKilled => 1_000..8_000,
             Self::PostgresStopped | Self::StandbyStopped | Self::StandbyPromoted => 100..1_500,
             Self::DiskFilled => 2_000..6_000,
             Self::BackendsEnded => 0..1,
-            Self::StrangerStands => 3_000..12_000,
-            Self::BrokerKilled => 1_000..8_000,
+            Self::ClockStepped | Self::StrangerStands => 3_000..12_000,
             // Longer than its replica needs to take its place.
             Self::RedisMasterKilled | Self::RedisMasterPaused => 4_000..8_000,
             Self::RedisMasterTakenOver => 1_500..2_500,

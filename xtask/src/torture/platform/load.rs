@@ -1,7 +1,7 @@
 //! The tills: `steadfast demo --config`, in a process of its own, and what it says in the end.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -20,9 +20,15 @@ use crate::services::process::send;
 const TILLS: u16 = 4;
 /// The share of orders with whom something is wrong at the till, such as one that hangs up or sends twice.
 const FAILURE_RATE: &str = "0.15";
+/// Invoices of a month.
+const SAMPLE: &str = "goodgo/pos/data/online-retail-2010-12.csv.gz";
+/// How many seconds tills are busy with them at least.
+const SAMPLE_LASTS: u64 = 80;
+/// What sets the numbers of one repetition of the sample apart from those of the next: more than it has.
+const REPEAT_STEP: u64 = 10_000;
 /// So many orders a second must have been placed at least: less proves nothing.
 const LEAST: u64 = 1;
-const BEGIN_LIMIT: Duration = Duration::from_mins(1);
+const BEGIN_LIMIT: Duration = Duration::from_mins(3);
 const STEP: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -32,15 +38,18 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn start(world: &World, folder: &Folder, arguments: &Arguments) -> Result<Self> {
+    pub(super) async fn start(world: &World, folder: &Folder, arguments: &Arguments) -> Result<Self> {
         let config = folder.write("production.toml", &world.production())?;
+        let sample = unpacked(&crate::root()?.join(SAMPLE)).await?;
+        let invoices =
+            folder.write("invoices.csv", &repeated(&sample, arguments.length.as_secs() / SAMPLE_LASTS + 1))?;
         let output = folder.file("demo.json");
         let said = File::create(&output).with_context(|| format!("creating {}", output.display()))?;
         let log = folder.file("demo.log");
         let log = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let mut demo = Command::new(world.program("steadfast"));
         demo.env_clear().env("STEADFAST_LOG", "warn").env("RUST_BACKTRACE", "1").current_dir(folder.path());
-        demo.args(["demo", "--json", "--config"]).arg(config);
+        demo.args(["demo", "--json", "--config"]).arg(config).arg("--invoices").arg(invoices);
         demo.args([
             "--concurrency",
             &TILLS.to_string(),
@@ -88,6 +97,30 @@ impl Load {
     }
 }
 
+async fn unpacked(path: &Path) -> Result<String> {
+    let output = Command::new("gzip").arg("-dc").arg(path).output().await.context("starting gzip")?;
+    if !output.status.success() {
+        bail!("gzip -dc {}: {}", path.display(), String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    String::from_utf8(output.stdout).context("the sample of invoices")
+}
+
+/// The invoices so many times, each time under numbers of their own.
+fn repeated(invoices: &str, times: u64) -> String {
+    let (head, lines) = invoices.split_once('\n').unwrap_or((invoices, ""));
+    let mut all = head.to_owned() + "\n";
+    for time in 0..times {
+        for line in lines.lines() {
+            // A letter before the number tells a return or an adjustment.
+            let (letter, rest) = line.split_at(line.len() - line.trim_start_matches(char::is_alphabetic).len());
+            let Some((digits, rest)) = rest.split_once(',') else { continue };
+            let Ok(first) = digits.parse::<u64>() else { continue };
+            all.extend([letter, &(first + time * REPEAT_STEP).to_string(), ",", rest, "\n"]);
+        }
+    }
+    all
+}
+
 fn judge(status: Option<ExitStatus>, output: &str, least: u64, report: &mut Report) {
     let said = output.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
     let Some(said) = said else {
@@ -122,6 +155,14 @@ mod tests {
         let mut report = Report::default();
         judge(Some(ExitStatus::from_raw(code << 8)), output, 200, &mut report);
         report.violations().len()
+    }
+
+    #[test]
+    fn invoices_are_repeated_under_other_numbers() {
+        let once = "invoice_no,rest\n536365,a,1\nC536379,b,-1\n";
+        assert_eq!(repeated(once, 1), once);
+        let twice = "invoice_no,rest\n536365,a,1\nC536379,b,-1\n546365,a,1\nC546379,b,-1\n";
+        assert_eq!(repeated(once, 2), twice);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     let entries = timeline::deal(arguments.seed, arguments.length, &Kind::ALL, draw);
     let world = World::start(folder, arguments.seed).await?;
     let mut report = Report::default();
-    let mut load = Load::start(&world, folder, arguments)?;
+    let mut load = Load::start(&world, folder, arguments).await?;
     load.wait_for_orders(&world).await?;
     world.ways.roughen();
 

@@ -70,7 +70,9 @@ impl Ways {
             // Without the number of one of several alike.
             let kind = to.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit()).to_owned();
             let counts = kinds.entry(kind).or_default();
-            done.into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
+            for (what, count) in done {
+                *counts.entry(what).or_default() += count;
+            }
         }
         json!(kinds)
     }

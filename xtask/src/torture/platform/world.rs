@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use sqlx::PgPool;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
 
 use super::super::folder::Folder;
 use super::super::ground::local;
@@ -38,6 +39,7 @@ pub(super) struct World {
     /// Leads to whichever PostgreSQL is the primary, calmly.
     pub(super) hub: Proxy,
     calm: Network,
+    strangers: TaskTracker,
 }
 
 impl World {
@@ -49,7 +51,7 @@ impl World {
 
     /// All ways between them and their servers, by name.
     pub(super) fn names_of_ways() -> Vec<String> {
-        let site = Site::new(Path::new(""), PathBuf::new(), FIRST_PORT).to_be_spoilt();
+        let site = Site::new(Path::new(""), PathBuf::new(), FIRST_PORT).behind_ways();
         site.ways().iter().map(Way::name).collect()
     }
 
@@ -59,13 +61,13 @@ impl World {
             folder.program(&built.join(name), name)?;
         }
         let first = folder.ports_up_to(PORTS, LAST_PORT)?;
-        let site = Site::new(crate::root()?, folder.path().to_owned(), first).to_be_spoilt();
+        let site = Site::new(crate::root()?, folder.path().to_owned(), first).behind_ways();
         let site = site.with_standby(true).with_clocks(spawn_blocking(faketime).await??);
         clock::set_right(&site)?;
         let ways = Ways::start(&site, seed).await?;
         let calm = Network::new(seed);
         let hub = calm.proxy("anybody", "postgres", site.postgres(), local(site.postgres())).await?;
-        let world = Self { site, programs: folder.file("bin"), first, ways, hub, calm };
+        let world = Self { site, programs: folder.file("bin"), first, ways, hub, calm, strangers: TaskTracker::new() };
         world.start_postgres().await?;
         world.blocking(up::make).await?;
         Ok(world)
@@ -116,7 +118,7 @@ impl World {
     pub(super) fn let_stranger_stand(&self, database: &str, lasts: Duration) -> Result<()> {
         let stand = sqlx::query(include_str!("sql/stand.sql")).bind(lasts.as_secs_f64());
         let db = up::pool(&self.site.url("postgres", database))?;
-        tokio::spawn(async move { stand.execute(&db).await });
+        self.strangers.spawn(async move { stand.execute(&db).await });
         Ok(())
     }
 
@@ -214,6 +216,8 @@ impl World {
     /// Ends the processes; their servers are the folder's to end.
     pub(super) async fn stop(&self) -> Result<()> {
         self.blocking(|site, _| stop(site)).await?;
+        self.strangers.close();
+        self.strangers.wait().await;
         self.ways.close().await;
         self.calm.close().await;
         clock::sweep()?;
