@@ -41,28 +41,28 @@ pub(crate) struct Pair {
 
 impl Pair {
     /// The port of the primary.
-    pub(crate) fn primary(&self, target: &Path) -> Result<u16> {
+    pub(crate) fn primary(self, target: &Path) -> Result<u16> {
         Ok(self.members(target)?.0.port)
     }
 
     /// Stops the primary as a crash would.
-    pub(crate) fn crash_primary(&self, target: &Path) -> Result<()> {
+    pub(crate) fn crash_primary(self, target: &Path) -> Result<()> {
         self.members(target)?.0.home.stop()
     }
 
     /// Stops the standby as a crash would.
-    pub(crate) fn crash_standby(&self, target: &Path) -> Result<()> {
+    pub(crate) fn crash_standby(self, target: &Path) -> Result<()> {
         self.members(target)?.1.home.stop()
     }
 
     /// From now on the standby hears nothing more from its primary.
-    pub(crate) fn cut_standby_off(&self, target: &Path) -> Result<()> {
+    pub(crate) fn cut_standby_off(self, target: &Path) -> Result<()> {
         let (_, standby) = self.members(target)?;
         standby.sql(&["alter system set primary_conninfo = ''", "select pg_reload_conf()"]).map(drop)
     }
 
     /// Waits until the standby has everything and commits wait for it, if they are to.
-    pub(crate) fn wait_in_step(&self, target: &Path) -> Result<()> {
+    pub(crate) fn wait_in_step(self, target: &Path) -> Result<()> {
         let (primary, _) = self.members(target)?;
         let state = if self.synchronous { "sync_state in ('sync', 'quorum')" } else { "true" };
         let sql = format!("select count(*) from pg_stat_replication where state = 'streaming' and {state}");
@@ -73,7 +73,7 @@ impl Pair {
     }
 
     /// Stops the primary as a crash would and makes the standby the primary, without a standby of its own for now.
-    pub(crate) fn promote(&self, target: &Path) -> Result<()> {
+    pub(crate) fn promote(self, target: &Path) -> Result<()> {
         let (former, standby) = self.members(target)?;
         former.home.stop()?;
         standby.sql(&["select pg_promote(true, 60)"])?;
@@ -82,7 +82,7 @@ impl Pair {
     }
 
     /// Makes a standby where there is none: anew, from the primary.
-    pub(crate) fn renew_standby(&self, target: &Path) -> Result<()> {
+    pub(crate) fn renew_standby(self, target: &Path) -> Result<()> {
         let account = Account::choose()?;
         let (primary, other) = self.members(target)?;
         if other.home.is_standby() {
@@ -104,7 +104,7 @@ impl Pair {
     }
 
     /// Fills the disk of the primary to the last byte, if it has one of its own.
-    pub(crate) fn fill_disk(&self, target: &Path) -> Result<()> {
+    pub(crate) fn fill_disk(self, target: &Path) -> Result<()> {
         let (primary, _) = self.members(target)?;
         if !primary.home.has_disk() {
             return Ok(());
@@ -125,19 +125,19 @@ impl Pair {
     }
 
     /// Gives the space back.
-    pub(crate) fn empty_disk(&self, target: &Path) -> Result<()> {
+    pub(crate) fn empty_disk(target: &Path) -> Result<()> {
         NAMES.iter().try_for_each(|name| remove_file(&Home::existing(target, name)?.data().join("ballast")))
     }
 
     /// The primary, and the other.
-    fn members(&self, target: &Path) -> Result<(Member, Member)> {
+    fn members(self, target: &Path) -> Result<(Member, Member)> {
         let [first, second] = [0, 1].map(|index| Member::new(target, NAMES[index], self.ports[index]));
         let (first, second) = (first?, second?);
         Ok(if !first.home.is_primary() && second.home.is_primary() { (second, first) } else { (first, second) })
     }
 
     /// Commits wait for the standby from now on, if they are to.
-    fn follow(&self, target: &Path) -> Result<()> {
+    fn follow(self, target: &Path) -> Result<()> {
         let (primary, _) = self.members(target)?;
         if self.synchronous {
             primary.sql(&["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"])?;
