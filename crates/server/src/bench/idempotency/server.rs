@@ -25,7 +25,7 @@ pub(super) struct Server {
 
 #[derive(Debug)]
 enum Way {
-    Single(Client),
+    Single(Box<Client>),
     Cluster(Box<ClusterNodes>),
 }
 
@@ -62,16 +62,13 @@ impl Server {
         // As patient as is allowed: what is slow shall be measured.
         let options = Options { timeout: Duration::from_secs(1), prefix: prefix.clone(), ..Options::default() };
         let secrets: Vec<SecretString> = urls.iter().map(|url| url.as_str().into()).collect();
-        let (store, way) = match (urls, secrets.as_slice()) {
-            ([url], [secret]) => {
-                let client = Client::open(url.as_str()).map_err(wrong)?;
-                (Redis::open(secret, Arc::new(System), options).await, Way::Single(client))
-            }
-            _ => {
-                let client = ClusterClient::new(urls.to_vec()).map_err(wrong)?;
-                let way = Way::Cluster(Box::new(ClusterNodes(client)));
-                (Redis::open_cluster(&secrets, Arc::new(System), options).await, way)
-            }
+        let (store, way) = if let ([url], [secret]) = (urls, secrets.as_slice()) {
+            let client = Client::open(url.as_str()).map_err(wrong)?;
+            (Redis::open(secret, Arc::new(System), options).await, Way::Single(Box::new(client)))
+        } else {
+            let client = ClusterClient::new(urls.to_vec()).map_err(wrong)?;
+            let way = Way::Cluster(Box::new(ClusterNodes(client)));
+            (Redis::open_cluster(&secrets, Arc::new(System), options).await, way)
         };
         let url = urls.first().cloned().unwrap_or_default();
         Ok(Self { url, way, prefix, store: Arc::new(store.context("--redis")?) })
