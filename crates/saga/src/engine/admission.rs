@@ -72,13 +72,11 @@ impl Core {
         let full = queued && waiting >= self.config.queue;
         if full || excess.is_some() {
             // A known saga is answered even now.
-            return match self.known_in_journal(id, &request.input).await? {
-                Some(accepted) => Ok(accepted),
-                None => {
-                    self.metrics.turned_away(&loaded.definition.name);
-                    Err(overloaded(&loaded, excess).into())
-                }
-            };
+            if let Some(accepted) = self.known_in_journal(id, &request.input).await? {
+                return Ok(accepted);
+            }
+            self.metrics.turned_away(&loaded.definition.name);
+            return Err(overloaded(&loaded, excess).into());
         }
         let _entering = queued.then(|| self.backlog.enter());
         self.start_new(id, home, loaded, request, queued).await

@@ -77,7 +77,7 @@ impl Pressure {
         }
         self.ends.push_back(now);
         if let Some(took) = took {
-            self.usual = Some(self.usual.map_or(took, |usual| usual - usual / WEIGHT + took / WEIGHT));
+            self.usual = Some(self.usual.map_or(took, |usual| (usual * (WEIGHT - 1) + took) / WEIGHT));
         }
     }
 
