@@ -74,24 +74,25 @@ mod tests {
             .layer(from_fn_with_state(Room::new(1), enter))
             .route("/saga", get(|| async { "outside" }));
         let ask = |path: &'static str| router.clone().oneshot(http::Request::get(path).body(Body::empty()).unwrap());
-        let first = tokio::spawn(ask("/"));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(ask("/"));
         let leave = inside.recv().await.unwrap();
         let refused = ask("/").await.unwrap();
         assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"1".parse().unwrap()));
         assert_eq!(ask("/saga").await.unwrap().status(), 200);
         leave.send(()).unwrap();
-        assert_eq!(first.await.unwrap().unwrap().status(), 200);
-        let again = tokio::spawn(ask("/"));
+        assert_eq!(tasks.join_next().await.unwrap().unwrap().unwrap().status(), 200);
+        tasks.spawn(ask("/"));
         inside.recv().await.unwrap().send(()).unwrap();
-        assert_eq!(again.await.unwrap().unwrap().status(), 200);
+        assert_eq!(tasks.join_next().await.unwrap().unwrap().unwrap().status(), 200);
         // A client that goes away leaves its place, too.
-        let gone = tokio::spawn(ask("/"));
+        let gone = tasks.spawn(ask("/"));
         let kept = inside.recv().await.unwrap();
         gone.abort();
-        assert!(gone.await.unwrap_err().is_cancelled());
+        assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
         drop(kept);
-        let last = tokio::spawn(ask("/"));
+        tasks.spawn(ask("/"));
         inside.recv().await.unwrap().send(()).unwrap();
-        assert_eq!(last.await.unwrap().unwrap().status(), 200);
+        assert_eq!(tasks.join_next().await.unwrap().unwrap().unwrap().status(), 200);
     }
 }

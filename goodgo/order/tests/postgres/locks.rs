@@ -39,7 +39,8 @@ async fn an_order_and_the_payment_of_another_are_locked_in_one_order() {
     let held = "select order_id from order_summary where order_id = $1 for update nowait";
     let mut blocker = db.begin().await.unwrap();
     sqlx::query(held).bind(lower).execute(&mut *blocker).await.unwrap();
-    let worker = tokio::spawn({
+    let mut workers = tokio::task::JoinSet::new();
+    workers.spawn({
         let db = db.clone();
         async move {
             let mut tx = db.begin().await.unwrap();
@@ -57,5 +58,5 @@ async fn an_order_and_the_payment_of_another_are_locked_in_one_order() {
     sqlx::query(held).bind(upper).execute(&mut *other).await.expect("the upper row is free");
     other.rollback().await.unwrap();
     blocker.rollback().await.unwrap();
-    worker.await.unwrap();
+    workers.join_next().await.unwrap().unwrap();
 }

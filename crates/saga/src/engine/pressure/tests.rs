@@ -84,7 +84,7 @@ impl Node {
         self.credit = (self.credit + self.capacity * STEP.as_secs_f64()).min(1.0 + self.capacity * STEP.as_secs_f64());
         while !self.stalled && self.credit >= 1.0 {
             let Some((began, calm)) = self.running.front().copied() else { return };
-            let took = self.now - began;
+            let took = self.now.saturating_sub(began);
             if took < self.nature {
                 return;
             }

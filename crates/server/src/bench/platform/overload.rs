@@ -44,6 +44,7 @@ enum Aim {
 
 /// One line of what was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the name of the field in JSON, as in the other benches")]
 pub(super) struct Figure {
     work: &'static str,
     figure: String,
@@ -119,14 +120,14 @@ pub(super) async fn measure(
     length: Duration,
 ) -> Result<Vec<Figure>> {
     let normal = calm(shop).await? * 2;
-    let (stop, offered) = (CancellationToken::new(), peak * TIMES);
+    let (done, offered) = (CancellationToken::new(), peak * TIMES);
     let (begun, cpu) = (System.now(), usage::cpu_seconds());
     let offering = async {
         let running = offer(shop, offered, length).await;
-        stop.cancel();
+        done.cancel();
         running
     };
-    let (running, memory) = tokio::join!(offering, highest(front, &stop));
+    let (running, memory) = tokio::join!(offering, highest(front, &done));
     let (over, cpu) = (System.now(), usage::cpu_seconds() - cpu);
     let again = recovery(shop, normal).await;
     let mut tally = Tally::default();
@@ -366,7 +367,7 @@ mod tests {
         assert_eq!(of(|seen| seen.again = Some(Duration::from_secs(11))), ["normal again after, s"]);
         assert_eq!(of(|seen| *seen.memory.get_mut("relay b").unwrap() = 300.0), ["memory of the largest relay, MiB"]);
         let none = "memory of the largest orchestrator, MiB";
-        assert_eq!(of(|seen| drop(seen.memory.remove("orchestrator a"))), [none]);
+        assert_eq!(of(|seen| seen.memory.retain(|name, _| name != "orchestrator a")), [none]);
         let mut tally = Tally::default();
         tally.add(Ok(answer(503, false, "")), Duration::ZERO);
         tally.add(Ok(answer(504, true, "")), Duration::ZERO);
