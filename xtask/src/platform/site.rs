@@ -120,8 +120,8 @@ impl Site {
 
     /// With a primary and a standby: somebody must stand on [`Site::postgres`] and lead to the primary.
     #[cfg(feature = "torture")]
-    pub(crate) fn with_standby(self, synchronous: bool) -> Self {
-        let pair = Pair { ports: [self.first + 84, self.first + 85], synchronous };
+    pub(crate) fn with_standby(self) -> Self {
+        let pair = Pair { ports: [self.first + 84, self.first + 85] };
         Self { pair: Some(pair), ..self }
     }
 

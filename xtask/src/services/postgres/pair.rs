@@ -2,8 +2,7 @@
 //! lies on a small disk of its own where one may be mounted, so that it can be filled.
 //!
 //! Which is which stands in their folders: a standby has a file that says so, and a former primary is no complete server any
-//! more. Clients are told where the primary is by whoever
-//! uses this ([`Pair::primary`]).
+//! more. Clients are told where the primary is by whoever uses this ([`Pair::primary`]).
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
@@ -31,12 +30,10 @@ wal_retrieve_retry_interval = '200ms'
 const PIECES: [usize; 2] = [1 << 20, 1 << 12];
 const STREAM_LIMIT: Duration = Duration::from_secs(30);
 
-/// A primary and its standby.
+/// A primary and its standby. A commit is answered once both have it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {
     pub(crate) ports: [u16; 2],
-    /// Whether a commit is answered once both have it.
-    pub(crate) synchronous: bool,
 }
 
 impl Pair {
@@ -55,18 +52,12 @@ impl Pair {
         self.members(target)?.1.home.stop()
     }
 
-    /// From now on the standby hears nothing more from its primary.
-    pub(crate) fn cut_standby_off(self, target: &Path) -> Result<()> {
-        let (_, standby) = self.members(target)?;
-        standby.sql(&["alter system set primary_conninfo = ''", "select pg_reload_conf()"]).map(drop)
-    }
-
-    /// Waits until the standby has everything and commits wait for it, if they are to.
+    /// Waits until the standby has everything and commits wait for it.
     pub(crate) fn wait_in_step(self, target: &Path) -> Result<()> {
         let (primary, _) = self.members(target)?;
-        let state = if self.synchronous { "sync_state in ('sync', 'quorum')" } else { "true" };
-        let sql = format!("select count(*) from pg_stat_replication where state = 'streaming' and {state}");
-        if !wait_until(STREAM_LIMIT, || Ok(primary.sql(&[&sql]).is_ok_and(|count| count == "1")))? {
+        let sql =
+            "select count(*) from pg_stat_replication where state = 'streaming' and sync_state in ('sync', 'quorum')";
+        if !wait_until(STREAM_LIMIT, || Ok(primary.sql(&[sql]).is_ok_and(|count| count == "1")))? {
             bail!("the standby does not keep up with its primary after {STREAM_LIMIT:?}");
         }
         Ok(())
@@ -136,12 +127,10 @@ impl Pair {
         Ok(if !first.home.is_primary() && second.home.is_primary() { (second, first) } else { (first, second) })
     }
 
-    /// Commits wait for the standby from now on, if they are to.
+    /// Commits wait for the standby from now on.
     fn follow(self, target: &Path) -> Result<()> {
         let (primary, _) = self.members(target)?;
-        if self.synchronous {
-            primary.sql(&["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"])?;
-        }
+        primary.sql(&["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"])?;
         self.wait_in_step(target)
     }
 }

@@ -168,7 +168,7 @@ impl Fault {
             Kind::ClockStepped => world.step_clock(whom, self.hours()),
             Kind::PostgresStopped => world.crash_primary().await,
             Kind::StandbyStopped => world.crash_standby().await,
-            Kind::StandbyPromoted => world.promote(self.lasts).await,
+            Kind::StandbyPromoted => world.promote().await,
             Kind::DiskFilled => world.fill_disk().await,
             Kind::BackendsEnded => world.end_backends(whom).await,
             Kind::StrangerStands => world.let_stranger_stand(whom, self.lasts),

@@ -1,10 +1,7 @@
 //! PostgreSQL as a primary and its standby, and what strikes them: who is promoted is reached under the same address at once,
 //! and a new standby is made from it.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
-use tokio::time::sleep;
 
 use super::super::ground::local;
 use super::world::World;
@@ -35,15 +32,10 @@ impl World {
         self.lead_to_primary().await
     }
 
-    /// The primary is gone for good, and the standby takes its place. Where commits do not wait for it, it has heard nothing
-    /// for the last `lag`.
-    pub(super) async fn promote(&self, lag: Duration) -> Result<()> {
+    /// The primary is gone for good, and the standby takes its place.
+    pub(super) async fn promote(&self) -> Result<()> {
         let pair = self.pair()?;
         self.blocking(move |site, _| pair.wait_in_step(&site.folder)).await?;
-        if !pair.synchronous {
-            self.blocking(move |site, _| pair.cut_standby_off(&site.folder)).await?;
-            sleep(lag).await;
-        }
         self.blocking(move |site, _| pair.promote(&site.folder)).await?;
         self.lead_to_primary().await
     }

@@ -62,7 +62,7 @@ impl World {
         }
         let first = folder.ports_up_to(PORTS, LAST_PORT)?;
         let site = Site::new(crate::root()?, folder.path().to_owned(), first).behind_ways();
-        let site = site.with_standby(true).with_clocks(spawn_blocking(faketime).await??);
+        let site = site.with_standby().with_clocks(spawn_blocking(faketime).await??);
         clock::set_right(&site)?;
         let ways = Ways::start(&site, seed).await?;
         let calm = Network::new(seed);
