@@ -74,13 +74,13 @@ pub(super) fn deal<K: Copy, F>(
 
 /// A moment of the timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Moment {
+enum Moment {
     Begin(usize),
     End(usize),
 }
 
 /// All moments in their order. What begins and ends at once begins first.
-pub(super) fn moments<F>(entries: &[Entry<F>]) -> Vec<(Duration, Moment)> {
+fn moments<F>(entries: &[Entry<F>]) -> Vec<(Duration, Moment)> {
     let both =
         |(index, entry): (usize, &Entry<F>)| [(entry.at, Moment::Begin(index)), (entry.until, Moment::End(index))];
     let mut moments: Vec<_> = entries.iter().enumerate().flat_map(both).collect();

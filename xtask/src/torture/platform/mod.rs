@@ -29,7 +29,7 @@ use self::world::World;
 use super::arguments::Arguments;
 use super::folder::Folder;
 use super::report::Report;
-use super::timeline::{self, Moment};
+use super::timeline::{self, Act, Entry};
 use super::{ground, say};
 
 /// How long the tills may go on, and the check take, once everything is healed.
@@ -49,31 +49,35 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     let begun = Instant::now();
     let mut made: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut fallen, mut down, mut left_out) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    for (at, moment) in timeline::moments(&entries) {
-        sleep_until(begun + at).await;
-        match moment {
-            // Faults of a platform that nobody uses prove nothing.
-            Moment::Begin(_) if load.has_ended()? => {}
-            Moment::Begin(index) if !world.can(entries[index].fault.kind)? => {
-                left_out.insert(entries[index].fault.kind.name());
+    timeline::play(&entries, begun, async |act| {
+        match act {
+            Act::Wait(until) => {
+                sleep_until(until).await;
+                return Ok(());
             }
-            Moment::Begin(index) => {
-                say(&entries[index].to_string());
-                let fault = &entries[index].fault;
+            // Faults of a platform that nobody uses prove nothing.
+            Act::Begin(_) if load.has_ended()? => {}
+            Act::Begin(Entry { fault, .. }) if !world.can(fault.kind)? => {
+                left_out.insert(fault.kind.name());
+            }
+            Act::Begin(entry) => {
+                say(&entry.to_string());
+                let fault = &entry.fault;
                 *made.entry(fault.kind.name()).or_default() += 1;
                 if fault.kind.ends_a_process() {
                     down.insert(fault.whom.clone());
                 }
-                fault.begin(&world).await.with_context(|| format!("beginning: {fault}"))?;
+                fault.begin(&world).await?;
             }
-            Moment::End(index) => {
-                let fault = &entries[index].fault;
-                fault.end(&world).await.with_context(|| format!("ending: {fault}"))?;
+            Act::End(fault) => {
+                fault.end(&world).await?;
                 down.remove(&fault.whom);
             }
         }
         fallen.extend(world.restart_fallen(&down).await?);
-    }
+        Ok(())
+    })
+    .await?;
     world.heal().await.context("healing")?;
     say(&format!("{:6.1} s  healed", begun.elapsed().as_secs_f64()));
     load.close()?;

@@ -30,7 +30,7 @@ use super::arguments::Arguments;
 use super::folder::Folder;
 use super::report::{Report, spread};
 use super::say;
-use super::timeline::{self, Entry, Moment};
+use super::timeline::{self, Act, Entry};
 
 /// By then every accepted saga is settled or parked.
 const QUIET_LIMIT: Duration = Duration::from_mins(1);
@@ -76,21 +76,22 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
 async fn play(world: &mut World, entries: &[Entry<Fault>], begun: Instant, watch: &Watch) -> Result<usize> {
     let mut struck = [0_u32; world::ORCHESTRATORS];
     let mut fallen = 0;
-    for (at, moment) in timeline::moments(entries) {
-        sleep_until(begun + at).await;
-        match moment {
-            Moment::Begin(index) => {
-                let entry = &entries[index];
+    timeline::play(entries, begun, async |act| {
+        match act {
+            Act::Wait(until) => {
+                sleep_until(until).await;
+                return Ok(());
+            }
+            Act::Begin(entry) => {
                 say(&entry.to_string());
                 if entry.fault.takes_lane() {
                     watch.strike(entry.fault.kind.name(), entry.fault.node);
                     struck[entry.fault.node] += 1;
                 }
-                entry.fault.begin(world).await.with_context(|| format!("beginning: {}", entry.fault))?;
+                entry.fault.begin(world).await?;
             }
-            Moment::End(index) => {
-                let fault = &entries[index].fault;
-                fault.end(world).await.with_context(|| format!("ending: {fault}"))?;
+            Act::End(fault) => {
+                fault.end(world).await?;
                 if fault.takes_lane() {
                     struck[fault.node] -= 1;
                 }
@@ -103,7 +104,9 @@ async fn play(world: &mut World, entries: &[Entry<Fault>], begun: Instant, watch
         if struck.iter().all(|count| *count == 0) {
             fallen += world.restart_fallen()?.len();
         }
-    }
+        Ok(())
+    })
+    .await?;
     Ok(fallen)
 }
 
@@ -142,15 +145,11 @@ fn facts(
     watch: &Watch,
     intents: &[load::Intent],
 ) {
-    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
-    for entry in entries {
-        *faults.entry(entry.fault.kind.name()).or_default() += 1;
-    }
     let count = |of: &dyn Fn(&load::Intent) -> bool| intents.iter().filter(|intent| of(intent)).count();
     report.fact("torture", arguments.campaign.name());
     report.fact("seed", arguments.seed);
     report.fact("seconds", arguments.length.as_secs_f64());
-    report.fact("faults", json!(faults));
+    report.fact("faults", json!(timeline::counted(entries, |fault| fault.kind.name())));
     report.fact("network", json!(world.network.done()));
     report.fact("starts", intents.len());
     report.fact("accepted", count(&|intent| intent.id.is_some()));
