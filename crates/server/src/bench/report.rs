@@ -1,6 +1,7 @@
 //! The lines of a measurement: a table for people, or one JSON object each.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, Table};
@@ -86,14 +87,19 @@ fn table(lines: &[Line]) -> Table {
     table
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(super) fn print(lines: &[Line], json: bool) -> Result<()> {
+    show(lines, json, table)
+}
+
+/// One JSON object a line, or all as a table.
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+pub(super) fn show<T: Serialize, D: Display>(rows: &[T], json: bool, table: impl FnOnce(&[T]) -> D) -> Result<()> {
     if json {
-        for line in lines {
-            println!("{}", serde_json::to_string(line)?);
+        for row in rows {
+            println!("{}", serde_json::to_string(row)?);
         }
     } else {
-        println!("{}", table(lines));
+        println!("{}", table(rows));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::orders::{Shop, saga_of};
 use super::{moments, rest};
 use crate::bench::load::Run;
-use crate::bench::usage;
+use crate::bench::{report, usage};
 use crate::roles::front::{Front, Opened};
 
 /// How many times the peak is offered.
@@ -267,15 +267,8 @@ fn figures(seen: &Seen, mut tally: Tally) -> Vec<Figure> {
 }
 
 /// Prints what was measured, and fails where an aim was missed.
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(super) fn print(figures: &[Figure], json: bool) -> Result<()> {
-    if json {
-        for figure in figures {
-            println!("{}", serde_json::to_string(figure)?);
-        }
-    } else {
-        println!("{}", table(figures));
-    }
+    report::show(figures, json, table)?;
     let missed: Vec<&str> = figures.iter().filter(|it| it.is_missed()).map(|it| it.figure.as_str()).collect();
     ensure!(missed.is_empty(), "not as it must be under ten times the load: {}", missed.join("; "));
     Ok(())

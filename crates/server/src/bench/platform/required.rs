@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::bench::report::Line;
+use crate::bench::report::{self, Line};
 use crate::roles::front::Front;
 
 /// One row.
@@ -146,16 +146,8 @@ fn pick(lines: &[Value], rate: &str, latency: &str) -> Option<Measured> {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(super) fn print(rows: &[Row], json: bool) -> Result<()> {
-    if json {
-        for row in rows {
-            println!("{}", serde_json::to_string(row)?);
-        }
-    } else {
-        println!("\n{}", table(rows));
-    }
-    Ok(())
+    report::show(rows, json, |rows| format!("\n{}", table(rows)))
 }
 
 fn table(rows: &[Row]) -> Table {
