@@ -58,7 +58,6 @@ pub(crate) struct Part {
     pub(crate) program: &'static str,
     #[cfg_attr(not(any(test, feature = "torture")), expect(dead_code, reason = "read by who starts it"))]
     pub(crate) arguments: Vec<String>,
-    #[cfg_attr(not(any(test, feature = "torture")), expect(dead_code, reason = "read by who starts it"))]
     pub(crate) environment: Vec<(String, String)>,
     /// Where it listens; of the front door one for each of [`BEHIND`].
     pub(crate) ports: Vec<u16>,
@@ -75,6 +74,7 @@ impl Part {
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
     pub(crate) from: String,
+    #[cfg_attr(not(any(test, feature = "torture")), expect(dead_code, reason = "read by who names it"))]
     pub(crate) to: String,
     pub(crate) port: u16,
     /// The port of whom it leads to.
@@ -244,6 +244,7 @@ impl Site {
     }
 
     /// The URL of a database as a role.
+    #[cfg(any(test, feature = "torture"))]
     pub(crate) fn url(&self, role: &str, database: &str) -> String {
         url(self.postgres(), role, database)
     }
