@@ -44,7 +44,8 @@ impl Followed {
     /// As [`Db::time`].
     #[cfg(feature = "postgres")]
     pub async fn set_by(&self, db: &Db) -> Result<(), Error> {
-        self.tell(db.time().await?);
+        // On the heap, for whoever waits for it: a connection's future is long, and this is rare.
+        self.tell(Box::pin(db.time()).await?);
         Ok(())
     }
 

@@ -148,8 +148,7 @@ where
     let limits = Limits { request_time: Duration::from_mins(1), ..Limits::default() };
     let process = Process::listen(name, address, limits, health, CancellationToken::new(), routes).await?;
 
-    // On the heap: what a service opens is long, and done once.
-    let opened = patiently("the service cannot work yet", async || Box::pin(open(&process.signal)).await);
+    let opened = patiently("the service cannot work yet", async || open(&process.signal).await);
     let ended = match process.signal.run_until_cancelled(opened).await {
         None => process.end().await,
         Some(Err(error)) => {

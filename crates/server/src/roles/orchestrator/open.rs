@@ -53,7 +53,7 @@ impl Made {
 
     /// Opens the journal and takes up what is unsettled; tries again while the fault is one that passes.
     pub(super) async fn open(self, stop: &CancellationToken, tasks: &TaskTracker) -> Result<Engine> {
-        let opened = patiently("the journal cannot be opened", async || Box::pin(self.attempt(stop)).await).await;
+        let opened = patiently("the journal cannot be opened", async || self.attempt(stop).await).await;
         let (engine, work) = opened.context("opening the journal")?;
         tasks.spawn(work);
         Ok(engine)
