@@ -16,7 +16,7 @@ const ROUGH: Rates = Rates { cut: 4, delay: 40, stall: 1 };
 /// How late a replica of Redis has what its master has acknowledged.
 const LAG: Duration = Duration::from_millis(10);
 
-/// All ways, by the names that [`names`] tells.
+/// All ways, by their names.
 #[derive(Debug)]
 pub(super) struct Ways {
     network: Network,
