@@ -15,6 +15,7 @@ use steadfast::core::{SagaId, problem};
 use steadfast::host::problem::Reply;
 use steadfast::host::serve::{self, Limits};
 use steadfast::locking::Quota;
+use steadfast_testkit::wait_for;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::support::{Answered, Shop, line, shop, shop_at};
@@ -184,7 +185,16 @@ async fn what_the_orchestrator_refuses_is_passed_on() {
     let full = place(&shop, "k", &[], order()).await;
     assert_eq!((full.status, full.problem()), (StatusCode::TOO_MANY_REQUESTS, "overloaded"));
     assert_eq!(full.headers["retry-after"], "7");
-    let invalid = place(&shop, "k", &[], order()).await;
+    // Whom it has refused for being full it is not asked for again within a second.
+    let answered = Mutex::new(full);
+    wait_for("the orchestrator is asked again", Duration::from_secs(10), async || {
+        let answer = place(&shop, "k", &[], order()).await;
+        let passed = answer.problem() != "overloaded";
+        *answered.lock().unwrap() = answer;
+        passed
+    })
+    .await;
+    let invalid = answered.into_inner().unwrap();
     assert_eq!((invalid.problem(), invalid.replayed()), ("invalid-input", false), "what passes is not kept");
     let again = place(&shop, "k", &[], order()).await;
     assert_eq!((again.problem(), again.replayed()), ("invalid-input", true), "what stays is");
