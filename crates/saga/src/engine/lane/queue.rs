@@ -142,13 +142,17 @@ impl Queue {
 
     /// A start; `false` where the answer is known without a commit.
     fn begin(&mut self, id: SagaId, new: &NewSaga) -> bool {
-        match self.tracks.get(&id) {
+        match self.tracks.get_mut(&id) {
             Some(track) if !track.dead && track.no.is_some() => {
                 self.known.push(id);
                 return false;
             }
-            // Its first start is on its way and says what becomes of this one.
-            Some(track) if !track.dead && (track.in_flight || track.ticket.is_some()) => return false,
+            // Its first start is on its way and says what becomes of this one, also where the first has left memory: the
+            // saga may have been taken up, and have ended, in another lane meanwhile.
+            Some(track) if !track.dead && (track.in_flight || track.ticket.is_some()) => {
+                track.forgotten = false;
+                return false;
+            }
             _ => {}
         }
         self.tracks.insert(id, Track::new(None, new.started_at, 0));

@@ -214,6 +214,13 @@ fn hold(node: &str, now: Timestamp) -> Hold<'_> {
     Hold { node, lease: Duration::from_secs(6), now }
 }
 
+fn open(journal: &Arc<Scripted>, owner: journal::Lane, bounds: Bounds) -> (Lane, Arc<Heard>) {
+    let heard = Arc::new(Heard::default());
+    let clock: Arc<dyn Clock> = Arc::new(SeededClock::new(NOON));
+    let lane = Lane::open(Arc::clone(journal) as _, owner, clock, bounds, Arc::clone(&heard) as _, Metrics::new());
+    (lane, heard)
+}
+
 impl World {
     async fn new(bounds: Bounds) -> Self {
         let journal = Arc::new(Scripted {
@@ -227,10 +234,14 @@ impl World {
             batches: Mutex::default(),
         });
         let owner = journal.take_lane(hold("first", NOON)).await.unwrap();
-        let heard = Arc::new(Heard::default());
-        let clock: Arc<dyn Clock> = Arc::new(SeededClock::new(NOON));
-        let lane = Lane::open(Arc::clone(&journal) as _, owner, clock, bounds, Arc::clone(&heard) as _, Metrics::new());
+        let (lane, heard) = open(&journal, owner, bounds);
         Self { journal, heard, owner, lane }
+    }
+
+    /// The lane as another process has it: it knows nothing of what was written before.
+    async fn opened_anew(&self) -> (Lane, Arc<Heard>) {
+        let owner = self.taken_over().await;
+        open(&self.journal, owner, PATIENT)
     }
 
     /// Another process takes the lane, once its lease has ended.
@@ -503,12 +514,7 @@ async fn a_start_that_is_known_takes_what_follows_it_along() {
     let world = World::new(PATIENT).await;
     world.lane.enqueue(start("a"));
     world.lane.flush().await;
-    // A lane that knows nothing of it, as after a restart.
-    let owner = world.taken_over().await;
-    let heard = Arc::new(Heard::default());
-    let clock: Arc<dyn Clock> = Arc::new(SeededClock::new(NOON));
-    let journal = Arc::clone(&world.journal) as _;
-    let lane = Lane::open(journal, owner, clock, PATIENT, Arc::clone(&heard) as _, Metrics::new());
+    let (lane, heard) = world.opened_anew().await;
     world.close_gate();
     lane.enqueue(start("a"));
     world.appends(2).await;
@@ -523,6 +529,24 @@ async fn a_start_that_is_known_takes_what_follows_it_along() {
     lane.enqueue(part("a", &["taken up"], true));
     lane.flush().await;
     assert_eq!(world.rows(id("a")).await, [(1, texts(&["started"])), (2, texts(&["taken up"]))]);
+}
+
+/// The saga was taken up in another lane while its start was repeated in this one, and ended there; the client asked again.
+#[tokio::test]
+async fn a_start_that_comes_while_a_forgotten_one_is_under_way_is_answered_with_it() {
+    let world = World::new(PATIENT).await;
+    world.lane.enqueue(start("a"));
+    world.lane.flush().await;
+    let (lane, heard) = world.opened_anew().await;
+    world.close_gate();
+    lane.enqueue(start("a"));
+    world.appends(2).await;
+    lane.forget(id("a"));
+    lane.enqueue(start("a"));
+    world.open_gate();
+    lane.flush().await;
+    let known = Committed { id: id("a"), seq: 1, entries: 0, outcome: Appended::Known };
+    assert_eq!(*heard.commits.lock().unwrap(), [known]);
 }
 
 #[tokio::test]
