@@ -82,6 +82,10 @@ impl Execution {
         R: Body + Send + 'static,
     {
         self.shared.metrics.checked();
+        if let Some(problem) = self.refusal().await {
+            drop(reply.send(Ok(self.problem(problem))));
+            return;
+        }
         // The client may go at any time; what is executed is stored for when it comes back.
         match self.decide(&mut reply).await {
             Ok(Decision::Execute { attempt, prior }) => {
@@ -98,6 +102,14 @@ impl Execution {
                 }
             }
         }
+    }
+
+    /// Why nothing is begun under this key: the route begins nothing new at present, and the key is, as far as the store
+    /// answers, not known.
+    async fn refusal(&self) -> Option<Problem> {
+        let problem = self.shared.refusal.as_ref()?.now()?;
+        let known = self.shared.store.show(self.claim.id).await.is_ok_and(|record| record.is_some());
+        (!known).then_some(problem)
     }
 
     /// Claims, and where the route says so waits for the one who was first.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use steadfast_core::Problem;
 use tokio::sync::Semaphore;
 use tower_layer::Layer;
 
@@ -70,6 +71,22 @@ impl fmt::Debug for OnAmbiguous {
     }
 }
 
+/// Whether nothing new is begun at present, see [`IdempotencyLayer::refuse_new`].
+#[derive(Clone)]
+pub(crate) struct Refusal(Arc<dyn Fn() -> Option<Problem> + Send + Sync>);
+
+impl Refusal {
+    pub(crate) fn now(&self) -> Option<Problem> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refusal")
+    }
+}
+
 /// What a duplicate gets while the first is being executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InFlight {
@@ -92,6 +109,7 @@ pub struct IdempotencyLayer {
     in_flight: InFlight,
     lease: Duration,
     fail_open: bool,
+    refusal: Option<Refusal>,
     running: Running,
     metrics: Arc<Metrics>,
 }
@@ -105,6 +123,7 @@ pub(crate) struct Shared {
     pub(crate) in_flight: InFlight,
     pub(crate) lease: Duration,
     pub(crate) fail_open: bool,
+    pub(crate) refusal: Option<Refusal>,
     /// Bounds the claims that are taken back at once while the store is away.
     pub(crate) taking_back: Semaphore,
     pub(crate) running: Running,
@@ -122,6 +141,7 @@ impl IdempotencyLayer {
             in_flight: InFlight::Reject,
             lease: Duration::from_secs(30),
             fail_open: false,
+            refusal: None,
             running: Running::default(),
         }
     }
@@ -155,6 +175,15 @@ impl IdempotencyLayer {
         self
     }
 
+    /// Asked before each request: while it answers a problem, as under overload, a key that the store does not know gets that
+    /// problem. Nothing is claimed or executed for it, and the key stays free; a key that is known is answered as ever, so
+    /// that whoever lost an answer learns it even then. Costs a look at the store, and only while there is a problem.
+    #[must_use]
+    pub fn refuse_new(mut self, refusal: impl Fn() -> Option<Problem> + Send + Sync + 'static) -> Self {
+        self.refusal = Some(Refusal(Arc::new(refusal)));
+        self
+    }
+
     options!();
 }
 
@@ -172,6 +201,7 @@ impl<S> Layer<S> for IdempotencyLayer {
                 in_flight: layer.in_flight,
                 lease: layer.lease,
                 fail_open: layer.fail_open,
+                refusal: layer.refusal,
                 taking_back: Semaphore::new(TAKING_BACK),
                 running: layer.running,
                 metrics: layer.metrics,

@@ -1,13 +1,14 @@
 //! What ends how: each end of a handler under each policy, on each backend.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use ::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post as route;
 use axum::{Extension, Router};
+use steadfast_core::problem;
 use steadfast_idempotency::{
     Answer, Claim, Cleaned, Context, Decision, Drain, Error, IdempotencyLayer, InFlight, OnAmbiguous, Owner, Record,
     RecordId, Recovered, Report, Reported, Resolution, Resolved, ResponseExt, Scope, Store,
@@ -83,6 +84,28 @@ async fn a_mark_of_another_layer_is_recognised_where_the_route_names_it() {
         let app = authenticated(Router::new().route("/orders", route(handler)).layer(layer));
         post(&app, "k", "").await;
         assert!(!post(&app, "k", "").await.replayed());
+    }
+}
+
+#[tokio::test]
+async fn while_nothing_new_is_begun_a_known_key_is_answered_and_an_unknown_one_stays_free() {
+    for backend in backends().await {
+        let (executions, full) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let seen = Arc::clone(&full);
+        let refusal = move || seen.load(Ordering::SeqCst).then(|| problem::OVERLOADED.with("full").retry_after(1));
+        let app = saying(backend.layer().refuse_new(refusal), &executions);
+        assert_eq!(post(&app, "known", "200").await.status, StatusCode::OK);
+        full.store(true, Ordering::SeqCst);
+        let known = post(&app, "known", "200").await;
+        assert_eq!((known.status, known.replayed()), (StatusCode::OK, true));
+        assert_eq!(post(&app, "known", "202").await.problem(), "idempotency-mismatch");
+        let unknown = post(&app, "unknown", "200").await;
+        assert_eq!((unknown.status, unknown.problem()), (StatusCode::TOO_MANY_REQUESTS, "overloaded".into()));
+        assert_eq!(unknown.headers["retry-after"], "1");
+        assert_eq!(executions.load(Ordering::SeqCst), 1);
+        full.store(false, Ordering::SeqCst);
+        assert!(!post(&app, "unknown", "200").await.replayed());
+        assert_eq!(executions.load(Ordering::SeqCst), 2);
     }
 }
 

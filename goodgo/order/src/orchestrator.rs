@@ -283,10 +283,10 @@ mod tests {
     async fn who_is_told_that_there_are_too_many_asks_no_more_for_a_moment() {
         let answer = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 3\r\ncontent-length: 2\r\n\r\n{}";
         let (orchestrator, _) = answering(1, answer.to_owned()).await;
-        assert!(!orchestrator.pushback.holds("place_order", Instant::now()));
+        assert!(orchestrator.pushback.problem("place_order", Instant::now()).is_none());
         assert!(matches!(start(&orchestrator).await, Ok(Answer::Refused { .. })));
-        assert!(orchestrator.pushback.holds("place_order", Instant::now()));
-        assert!(!orchestrator.pushback.holds("return_order", Instant::now()));
+        assert!(orchestrator.pushback.problem("place_order", Instant::now()).is_some());
+        assert!(orchestrator.pushback.problem("return_order", Instant::now()).is_none());
         orchestrator.close().await;
     }
 

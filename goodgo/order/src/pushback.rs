@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use steadfast::core::{Problem, problem};
 use tokio::time::Instant;
 
 /// The longest that nothing is asked. What the orchestrator has under way lasts longer, so it never runs out of work.
@@ -20,9 +21,11 @@ impl Pushback {
         self.until().insert(definition, now + retry_after.unwrap_or(LONGEST).min(LONGEST));
     }
 
-    /// Whether there is no use in asking.
-    pub(crate) fn holds(&self, definition: &str, now: Instant) -> bool {
-        self.until().get(definition).is_some_and(|until| now < *until)
+    /// What a new request is told while there is no use in asking.
+    pub(crate) fn problem(&self, definition: &str, now: Instant) -> Option<Problem> {
+        let refused = self.until().get(definition).is_some_and(|until| now < *until);
+        let detail = || format!("no {definition} is begun at present: ask again with the same Idempotency-Key");
+        refused.then(|| problem::OVERLOADED.with(detail()).retry_after(1))
     }
 
     fn until(&self) -> MutexGuard<'_, HashMap<&'static str, Instant>> {
@@ -39,11 +42,12 @@ mod tests {
     fn a_refusal_holds_for_its_definition_and_for_a_moment() {
         let (pushback, now) = (Pushback::default(), Instant::now());
         let after = |millis| now + Duration::from_millis(millis);
-        assert!(!pushback.holds("place_order", now));
+        let holds = |definition: &str, at| pushback.problem(definition, at).is_some();
+        assert!(!holds("place_order", now));
         pushback.refused("place_order", Some(Duration::from_mins(1)), now);
-        assert!(pushback.holds("place_order", after(999)) && !pushback.holds("return_order", now));
-        assert!(!pushback.holds("place_order", after(1_000)), "never longer than a second");
+        assert!(holds("place_order", after(999)) && !holds("return_order", now));
+        assert!(!holds("place_order", after(1_000)), "never longer than a second");
         pushback.refused("place_order", Some(Duration::ZERO), now);
-        assert!(!pushback.holds("place_order", now));
+        assert!(!holds("place_order", now));
     }
 }

@@ -178,14 +178,18 @@ async fn nobody_there_is_no_answer_to_keep() {
 async fn what_the_orchestrator_refuses_is_passed_on() {
     let problem = |problem: steadfast::core::Problem| Reply::from(problem).into_response();
     let answers = vec![
+        saga(200, "running"),
         problem(problem::OVERLOADED.with("full").retry_after(7)),
         problem(problem::INVALID_INPUT.with("/total: must be positive")),
     ];
     let (orchestrator, shop, _guard) = Orchestrator::serve(answers).await;
+    let before = place(&shop, "before", &[], order()).await;
     let full = place(&shop, "k", &[], order()).await;
     assert_eq!((full.status, full.problem()), (StatusCode::TOO_MANY_REQUESTS, "overloaded"));
     assert_eq!(full.headers["retry-after"], "7");
-    // Whom it has refused for being full it is not asked for again within a second.
+    // Whom it has refused for being full it is not asked for again within a second. A known key is answered even then.
+    let known = place(&shop, "before", &[], order()).await;
+    assert_eq!((known.status, known.replayed(), known.body), (StatusCode::ACCEPTED, true, before.body));
     let answered = Mutex::new(full);
     wait_for("the orchestrator is asked again", Duration::from_secs(10), async || {
         let answer = place(&shop, "k", &[], order()).await;
@@ -198,7 +202,7 @@ async fn what_the_orchestrator_refuses_is_passed_on() {
     assert_eq!((invalid.problem(), invalid.replayed()), ("invalid-input", false), "what passes is not kept");
     let again = place(&shop, "k", &[], order()).await;
     assert_eq!((again.problem(), again.replayed()), ("invalid-input", true), "what stays is");
-    assert_eq!(orchestrator.calls(), 2);
+    assert_eq!(orchestrator.calls(), 3);
 }
 
 #[tokio::test]

@@ -8,15 +8,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use steadfast::core::{Principal, problem};
-use steadfast::db::Backend;
 use steadfast::host::problem::Reply;
 use steadfast::host::room::{self, Room};
 use steadfast::idempotency::ResponseExt;
 use steadfast::locking::Limiter;
-use tokio::time::Instant;
 
 use super::start;
-use crate::Shared;
 
 /// Middleware: 403 without the permission.
 pub(crate) async fn permitted(
@@ -46,20 +43,6 @@ pub(crate) async fn limited(
     };
     response.headers_mut().extend(verdict.headers());
     response
-}
-
-/// Middleware: 429 while the orchestrator takes no saga of this definition. The key is not looked up, so a repeat is told to
-/// come again, too.
-pub(crate) async fn taken<B: Backend>(
-    State((shared, saga)): State<(Arc<Shared<B>>, &'static str)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if shared.orchestrator.pushback.holds(saga, Instant::now()) {
-        let detail = format!("no {saga} is begun at present: ask again with the same Idempotency-Key");
-        return Reply::from(problem::OVERLOADED.with(detail).retry_after(1)).into_response();
-    }
-    next.run(request).await
 }
 
 /// Middleware: so many at once that do not wait for the saga's end, and 503 for more. Who waits asks for no work meanwhile.

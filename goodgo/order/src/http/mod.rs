@@ -20,6 +20,7 @@ use steadfast::db::Backend;
 use steadfast::host::room::{self, Room};
 use steadfast::host::{auth, problem, trace};
 use steadfast::idempotency::{IdempotencyLayer, OnAmbiguous, Scope};
+use tokio::time::Instant;
 
 use crate::{Rows, Shared};
 
@@ -71,7 +72,9 @@ fn guarded<B: Backend<Sql: Rows>>(
     saga: &'static str,
     scope: &str,
 ) -> MethodRouter<Arc<Shared<B>>> {
+    let asked = Arc::clone(shared);
     let once = IdempotencyLayer::new(Arc::clone(&shared.config.keys), Scope::new(scope))
+        .refuse_new(move || asked.orchestrator.pushback.problem(saga, Instant::now()))
         .on_ambiguous(OnAmbiguous::Retry)
         .replay_headers([HeaderName::from_static("preference-applied")])
         .drain(&shared.drain);
@@ -79,6 +82,5 @@ fn guarded<B: Backend<Sql: Rows>>(
         .layer::<_, Infallible>(from_fn_with_state(Arc::clone(&shared.limiter), guard::limited))
         .layer::<_, Infallible>(once)
         .layer::<_, Infallible>(from_fn_with_state(brief.clone(), guard::brief))
-        .layer::<_, Infallible>(from_fn_with_state((Arc::clone(shared), saga), guard::taken))
         .layer(from_fn_with_state(permission, guard::permitted))
 }
