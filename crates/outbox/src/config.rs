@@ -40,7 +40,7 @@ pub struct Config {
     /// Events of one batch, at least 1: of a source on SQLite; on PostgreSQL of a bucket, of which a lane sends several at
     /// once. A crash sends at most two batches of each again.
     pub batch: usize,
-    /// The first pause after nothing was found; it doubles up to [`poll_last`](Self::poll_last).
+    /// The first pause after nothing was found; while nothing is, pauses grow up to [`poll_last`](Self::poll_last).
     pub poll_first: Duration,
     /// The longest pause: the delay of an event that another process has written into an idle outbox.
     pub poll_last: Duration,

@@ -20,6 +20,10 @@ const DEBOUNCE: Duration = Duration::from_millis(1);
 /// so that on a busy machine many lanes with few events each do not live on looking.
 const REST: u32 = 4;
 
+/// A look that finds nothing is followed by this part of the time for which nothing was found: an event waits for its look
+/// half as long, at most, as its lane had been quiet.
+const QUIET: u32 = 2;
+
 /// Events that a lane sends at once, at most, however many buckets it has.
 const LANE_BATCH: usize = 2_000;
 
@@ -92,7 +96,8 @@ struct Session<'a> {
     checking: bool,
     renewing: bool,
     stop_at: Option<Instant>,
-    pause: Duration,
+    /// When an event was met, or announced, last.
+    met_at: Instant,
     read_began: Instant,
     read_at: Instant,
     send_at: Instant,
@@ -119,7 +124,7 @@ impl<'a> Session<'a> {
             checking: false,
             renewing: false,
             stop_at: None,
-            pause: config.poll_first,
+            met_at: now,
             read_began: now,
             read_at: now,
             send_at: now,
@@ -134,9 +139,11 @@ impl<'a> Session<'a> {
         self.stop_at.is_some()
     }
 
-    /// Whether a stopping session has nothing left in flight, or no time left.
+    /// Whether a stopping session has nothing left in flight, or no time left. A renewal that arrives after the lane was given
+    /// up would hold it for another lease.
     fn is_drained(&self) -> bool {
-        self.stop_at.is_some_and(|limit| self.lane.is_settled() || Instant::now() >= limit)
+        let is_idle = self.lane.is_settled() && !self.renewing;
+        self.stop_at.is_some_and(|limit| is_idle || Instant::now() >= limit)
     }
 
     /// Starts all that may start now.
@@ -246,7 +253,7 @@ impl<'a> Session<'a> {
     }
 
     fn hinted(&mut self) {
-        self.pause = self.driver.config.poll_first;
+        self.met_at = Instant::now();
         self.read_at = self.read_at.min((self.read_began + DEBOUNCE).max(Instant::now()));
     }
 
@@ -275,19 +282,17 @@ impl<'a> Session<'a> {
                 return;
             }
         };
-        let rest = ((now - self.read_began) * REST).min(config.poll_last);
-        if read.more {
-            self.pause = config.poll_first;
-            self.read_at = now;
-        } else if read.met > 0 {
-            // After a part of a batch the next looks are soon and get rarer.
-            self.pause = config.poll_first.max(rest);
-            self.read_at = now + self.pause;
-        } else {
-            self.pause = self.pause.max(rest);
-            self.read_at = now + jitter(self.pause);
-            self.pause = (self.pause * 2).min(config.poll_last);
+        if read.more || read.met > 0 {
+            self.met_at = now;
         }
+        let rest = (now - self.read_began) * REST;
+        let pause = ((now - self.met_at) / QUIET).max(config.poll_first).max(rest).min(config.poll_last);
+        self.read_at = match (read.more, read.met) {
+            (true, _) => now,
+            (false, 0) => now + jitter(pause),
+            // After a part of a batch the next looks are soon and get rarer.
+            (false, _) => now + pause,
+        };
         self.driver.metrics.events.increment(read.met as u64);
         let entries = read.rows.into_iter().map(|row| entry(&self.driver.name, row)).collect();
         let found = self.lane.on_read(entries) + read.missed;

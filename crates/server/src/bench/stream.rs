@@ -20,8 +20,9 @@ use super::load::Run;
 
 /// How long the last event may be under way.
 pub(super) const ARRIVAL: Duration = Duration::from_secs(30);
-/// How long the stream runs before anything counts: a consumer has joined its group by its end.
-pub(super) const WARM_UP: Duration = Duration::from_millis(100);
+/// How long the stream runs before anything counts: by its end a consumer has joined its group, every connection has its
+/// statements prepared, and the relay and the brokers are at their pace.
+pub(super) const WARM_UP: Duration = Duration::from_secs(2);
 const WRITERS: u32 = 20;
 const AGGREGATES: u32 = 1_000;
 
@@ -156,7 +157,7 @@ mod tests {
         let stream = |rate, per_commit| Stream { rate, per_commit };
         assert_eq!(stream(2_000, 1).amount(Duration::from_secs(3)), 6_000);
         assert_eq!(stream(2_000, 10).amount(Duration::from_secs(3)), 6_000);
-        assert_eq!(stream(1_000, 1).amount(WARM_UP), 100);
+        assert_eq!(stream(1_000, 1).amount(WARM_UP), 2_000);
         assert_eq!(stream(20, 1).amount(Duration::from_millis(1)), 20);
     }
 }
