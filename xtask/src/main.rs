@@ -48,10 +48,11 @@ usage: cargo xtask TASK
           loses its masters; every key is sent until its answer is known; repeats are counted for each failover; without a
           store it must fail, and where a late finisher overwrites what stands there
 
-  torture platform [--minutes N | --seconds N] [--seed S]
+  torture platform [--minutes N | --seconds N] [--seed S] [--without-synchrony]
           a whole platform as `platform up` makes it, but with three brokers and a proxy between any two, while `steadfast demo`
           replays invoices through it: processes killed, paused or told to end, their clocks stepped, ways cut and held, servers
-          killed, PostgreSQL's disk filled and its standby promoted; the demo's check judges; as root, or no disk is filled
+          killed, PostgreSQL's disk filled and its standby promoted; the demo's check judges; as root, or no disk is filled;
+          where commits do not wait for the standby it must fail, since what was answered is lost with the primary
 ";
 
 /// Names a folder of other builds of the programs, such as unoptimised ones; then nothing is built.

@@ -120,8 +120,8 @@ impl Site {
 
     /// With a primary and a standby: somebody must stand on [`Site::postgres`] and lead to the primary.
     #[cfg(feature = "torture")]
-    pub(crate) fn with_standby(self) -> Self {
-        let pair = Pair { ports: [self.first + 84, self.first + 85] };
+    pub(crate) fn with_standby(self, is_synchronous: bool) -> Self {
+        let pair = Pair { ports: [self.first + 84, self.first + 85], is_synchronous };
         Self { pair: Some(pair), ..self }
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -177,13 +177,16 @@ pub(crate) fn send(signal: &str, pids: &[u32]) -> Result<()> {
 /// Whether `done` came true within the limit.
 #[expect(clippy::disallowed_methods, reason = "no runtime here, and other programs' state can only be asked again")]
 pub(super) fn wait_until(limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<bool> {
-    for _ in 0..limit.as_millis() / STEP.as_millis() {
+    let begun = Instant::now();
+    loop {
         if done()? {
             return Ok(true);
         }
+        if begun.elapsed() >= limit {
+            return Ok(false);
+        }
         thread::sleep(STEP);
     }
-    done()
 }
 
 fn tail(log: &Path, count: usize) -> String {

@@ -52,6 +52,12 @@ impl Redis {
         send("STOP", &group(&folder(&home(target), port)).running()?)
     }
 
+    /// Starts whichever members do not run. Their copies of masters come when the ways there are open.
+    #[cfg(feature = "torture")]
+    pub(crate) fn revive(&self, target: &Path) -> Result<()> {
+        self.start_missing(&home(target))
+    }
+
     /// Wakes whoever is paused.
     #[cfg(feature = "torture")]
     pub(crate) fn wake(target: &Path) -> Result<()> {

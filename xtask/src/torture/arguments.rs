@@ -43,7 +43,7 @@ impl Campaign {
             Self::Saga => &[Weakening::Barrier],
             Self::Outbox => &[Weakening::Deduplication],
             Self::Idempotency => &[Weakening::Store, Weakening::Compare],
-            Self::Platform => &[],
+            Self::Platform => &[Weakening::Synchrony],
         }
     }
 }
@@ -59,6 +59,8 @@ pub(super) enum Weakening {
     Store,
     /// Who finishes late overwrites what stands in the one Redis.
     Compare,
+    /// Commits do not wait for PostgreSQL's standby, which lags behind when it is promoted.
+    Synchrony,
 }
 
 impl Weakening {
@@ -68,6 +70,7 @@ impl Weakening {
             Self::Deduplication => "--without-deduplication",
             Self::Store => "--without-store",
             Self::Compare => "--without-compare",
+            Self::Synchrony => "--without-synchrony",
         }
     }
 }
@@ -139,6 +142,7 @@ mod tests {
             assert_eq!(parsed(&["idempotency", weakening.option()]).unwrap().weakened, Some(weakening));
         }
         assert_eq!(parsed(&["platform", "--seconds", "9"]).unwrap().campaign, Campaign::Platform);
+        assert_eq!(parsed(&["platform", "--without-synchrony"]).unwrap().weakened, Some(Weakening::Synchrony));
         assert_eq!(parsed(&["saga", "--seconds", "60"]).unwrap().length, Duration::from_mins(1));
     }
 
@@ -154,7 +158,7 @@ mod tests {
             (&["saga", "--loud", "1"], "--minutes"),
             (&["outbox", "--without-barrier", "1"], "--without-deduplication"),
             (&["idempotency", "--without-barrier", "1"], "--without-compare"),
-            (&["platform", "--without-barrier", "1"], "--seed"),
+            (&["platform", "--without-barrier", "1"], "--without-synchrony"),
         ] {
             let said = parsed(words).unwrap_err().to_string();
             assert!(said.contains(told), "{words:?}: {said}");

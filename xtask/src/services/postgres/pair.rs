@@ -30,10 +30,12 @@ wal_retrieve_retry_interval = '200ms'
 const PIECES: [usize; 2] = [1 << 20, 1 << 12];
 const STREAM_LIMIT: Duration = Duration::from_secs(30);
 
-/// A primary and its standby. A commit is answered once both have it.
+/// A primary and its standby.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {
     pub(crate) ports: [u16; 2],
+    /// Whether a commit is answered only once both have it.
+    pub(crate) is_synchronous: bool,
 }
 
 impl Pair {
@@ -52,14 +54,22 @@ impl Pair {
         self.members(target)?.1.home.stop()
     }
 
-    /// Waits until the standby has everything and commits wait for it.
+    /// Waits until the standby keeps up, and commits wait for it where they shall.
     pub(crate) fn wait_in_step(self, target: &Path) -> Result<()> {
         let (primary, _) = self.members(target)?;
+        let states = if self.is_synchronous { "'sync', 'quorum'" } else { "'async'" };
         let sql =
-            "select count(*) from pg_stat_replication where state = 'streaming' and sync_state in ('sync', 'quorum')";
+            &format!("select count(*) from pg_stat_replication where state = 'streaming' and sync_state in ({states})");
         if !wait_until(STREAM_LIMIT, || Ok(primary.sql(&[sql]).is_ok_and(|count| count == "1")))? {
             bail!("the standby does not keep up with its primary after {STREAM_LIMIT:?}");
         }
+        Ok(())
+    }
+
+    /// The standby receives nothing more: from now on it falls behind.
+    pub(crate) fn let_fall_behind(self, target: &Path) -> Result<()> {
+        let (_, standby) = self.members(target)?;
+        standby.sql(&["alter system set primary_conninfo = ''", "select pg_reload_conf()"])?;
         Ok(())
     }
 
@@ -127,10 +137,12 @@ impl Pair {
         Ok(if !first.home.is_primary() && second.home.is_primary() { (second, first) } else { (first, second) })
     }
 
-    /// Commits wait for the standby from now on.
+    /// Commits wait for the standby from now on, where they shall.
     fn follow(self, target: &Path) -> Result<()> {
         let (primary, _) = self.members(target)?;
-        primary.sql(&["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"])?;
+        if self.is_synchronous {
+            primary.sql(&["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"])?;
+        }
         self.wait_in_step(target)
     }
 }

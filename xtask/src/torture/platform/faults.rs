@@ -195,9 +195,8 @@ impl Fault {
             Kind::PostgresStopped | Kind::StandbyStopped => world.start_postgres().await,
             Kind::StandbyPromoted => world.renew_standby().await,
             Kind::DiskFilled => world.empty_disk().await,
-            Kind::RedisMasterKilled | Kind::EtcdMemberKilled | Kind::EtcdMajorityKilled => {
-                world.start_server(whom).await
-            }
+            Kind::RedisMasterKilled => world.revive_redis().await,
+            Kind::EtcdMemberKilled | Kind::EtcdMajorityKilled => world.start_server(whom).await,
         }
     }
 

@@ -40,7 +40,7 @@ pub(super) async fn run(arguments: &Arguments, folder: &Folder) -> Result<Report
     let (parts, ways) = (World::names(), World::names_of_ways());
     let draw = |kind, rng: &mut Rng| Fault::draw(kind, &parts, &ways, rng);
     let entries = timeline::deal(arguments.seed, arguments.length, &Kind::ALL, draw);
-    let world = World::start(folder, arguments.seed).await?;
+    let world = World::start(folder, arguments).await?;
     let mut report = Report::default();
     let mut load = Load::start(&world, folder, arguments).await?;
     load.wait_for_orders(&world).await?;

@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
+use super::super::arguments::{Arguments, Weakening};
 use super::super::folder::Folder;
 use super::super::ground::local;
 use super::super::proxy::{Network, Proxy};
@@ -55,14 +56,16 @@ impl World {
         site.ways().iter().map(Way::name).collect()
     }
 
-    pub(super) async fn start(folder: &Folder, seed: u64) -> Result<Self> {
+    pub(super) async fn start(folder: &Folder, arguments: &Arguments) -> Result<Self> {
+        let seed = arguments.seed;
+        let is_synchronous = arguments.weakened != Some(Weakening::Synchrony);
         let built = crate::programs()?;
         for name in ["steadfast", "goodgo-order", "goodgo-payment", "goodgo-inventory"] {
             folder.program(&built.join(name), name)?;
         }
         let first = folder.ports_up_to(PORTS, LAST_PORT)?;
         let site = Site::new(crate::root()?, folder.path().to_owned(), first).behind_ways();
-        let site = site.with_standby().with_clocks(spawn_blocking(faketime).await??);
+        let site = site.with_standby(is_synchronous).with_clocks(spawn_blocking(faketime).await??);
         clock::set_right(&site)?;
         let ways = Ways::start(&site, seed).await?;
         let calm = Network::new(seed);
@@ -141,6 +144,11 @@ impl World {
 
     pub(super) async fn kill_redis(&self, number: u16) -> Result<()> {
         self.blocking(move |site, _| site.redis().kill_master(&site.folder, number)).await
+    }
+
+    /// Does not wait for the cluster: its members reach one another over ways, and one of those may be cut.
+    pub(super) async fn revive_redis(&self) -> Result<()> {
+        self.blocking(|site, _| site.redis().revive(&site.folder)).await
     }
 
     pub(super) async fn pause_redis(&self, number: u16) -> Result<()> {
