@@ -280,6 +280,19 @@ async fn the_ends_are_told_of_partitions_that_hold_records() {
 }
 
 #[tokio::test]
+async fn the_ends_of_a_topic_that_is_just_made_are_waited_for() {
+    // Its partitions are led one after the other, which the answer to the making does not wait for.
+    let topics: Vec<String> = (0..8).map(|n| unique(&format!("fresh-{n}"))).collect();
+    let made = topics.iter().map(|topic| async move {
+        make(topic, 32, &[]).await;
+        kafka::ends(&config(server()), std::slice::from_ref(topic)).await
+    });
+    for ends in futures_util::future::join_all(made).await {
+        assert_eq!(ends.unwrap(), []);
+    }
+}
+
+#[tokio::test]
 async fn a_full_queue_keeps_the_order() {
     let topic = unique("full");
     let settings = vec![("queue.buffering.max.messages".to_owned(), "16".to_owned())];

@@ -1,6 +1,6 @@
 //! Where the partitions of topics end: for who reads all there is and then stops.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
@@ -13,6 +13,9 @@ use crate::{Error, Partition};
 
 /// How long brokers may take for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// A topic that was just made, or whose leader moves, has partitions that nobody leads yet.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// The partitions of these topics that hold records, each with the offset behind its last one. A topic that is not there
 /// holds none.
@@ -28,12 +31,23 @@ pub async fn ends(config: &Config, topics: &[String]) -> Result<Vec<(Partition, 
         let consumer: BaseConsumer<DefaultConsumerContext> =
             BaseConsumer::from_config_and_context(&settings, DefaultConsumerContext)
                 .map_err(|error| setting(&error))?;
-        let partitions = named(&consumer, &topics).map_err(|error| away(&error))?;
-        let first = asked(&consumer, &partitions, Offset::Beginning)?;
-        let end = asked(&consumer, &partitions, Offset::End)?;
-        Ok(first.into_iter().zip(end).filter(|((_, first), (_, end))| first < end).map(|(_, end)| end).collect())
+        let limit = Instant::now() + ANSWER;
+        loop {
+            match filled(&consumer, &topics) {
+                Err(Error::Unavailable(_)) if Instant::now() + AGAIN < limit => std::thread::sleep(AGAIN),
+                answer => return answer,
+            }
+        }
     });
     asked.await.map_err(|_| Error::Closed)?
+}
+
+/// The partitions that hold records, each with its end.
+fn filled(consumer: &BaseConsumer<DefaultConsumerContext>, topics: &[String]) -> Result<Vec<(Partition, i64)>, Error> {
+    let partitions = named(consumer, topics).map_err(|error| away(&error))?;
+    let first = asked(consumer, &partitions, Offset::Beginning)?;
+    let end = asked(consumer, &partitions, Offset::End)?;
+    Ok(first.into_iter().zip(end).filter(|((_, first), (_, end))| first < end).map(|(_, end)| end).collect())
 }
 
 /// The partitions of those topics that are there.
