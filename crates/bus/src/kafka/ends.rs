@@ -1,11 +1,12 @@
 //! Where the partitions of topics end: for who reads all there is and then stops.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::time::{Instant, sleep};
 
 use super::Config;
 use super::topics::{away, setting};
@@ -25,28 +26,25 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub async fn ends(config: &Config, topics: &[String]) -> Result<Vec<(Partition, i64)>, Error> {
     // It joins no group: the name is never told to a broker.
     let settings = config.consumer("ends")?;
-    let topics = topics.to_vec();
-    // Both questions wait for a broker's answer.
-    let asked = tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer<DefaultConsumerContext> =
-            BaseConsumer::from_config_and_context(&settings, DefaultConsumerContext)
-                .map_err(|error| setting(&error))?;
-        let limit = Instant::now() + ANSWER;
-        loop {
-            match filled(&consumer, &topics) {
-                Err(Error::Unavailable(_)) if Instant::now() + AGAIN < limit => std::thread::sleep(AGAIN),
-                answer => return answer,
-            }
+    let limit = Instant::now() + ANSWER;
+    loop {
+        let (settings, topics) = (settings.clone(), topics.to_vec());
+        // All of it waits for brokers' answers.
+        let told = tokio::task::spawn_blocking(move || filled(&settings, &topics));
+        match told.await.map_err(|_| Error::Closed)? {
+            Err(Error::Unavailable(_)) if Instant::now() + AGAIN < limit => sleep(AGAIN).await,
+            answer => return answer,
         }
-    });
-    asked.await.map_err(|_| Error::Closed)?
+    }
 }
 
 /// The partitions that hold records, each with its end.
-fn filled(consumer: &BaseConsumer<DefaultConsumerContext>, topics: &[String]) -> Result<Vec<(Partition, i64)>, Error> {
-    let partitions = named(consumer, topics).map_err(|error| away(&error))?;
-    let first = asked(consumer, &partitions, Offset::Beginning)?;
-    let end = asked(consumer, &partitions, Offset::End)?;
+fn filled(settings: &ClientConfig, topics: &[String]) -> Result<Vec<(Partition, i64)>, Error> {
+    let consumer: BaseConsumer<DefaultConsumerContext> =
+        BaseConsumer::from_config_and_context(settings, DefaultConsumerContext).map_err(|error| setting(&error))?;
+    let partitions = named(&consumer, topics).map_err(|error| away(&error))?;
+    let first = asked(&consumer, &partitions, Offset::Beginning)?;
+    let end = asked(&consumer, &partitions, Offset::End)?;
     Ok(first.into_iter().zip(end).filter(|((_, first), (_, end))| first < end).map(|(_, end)| end).collect())
 }
 
