@@ -254,6 +254,11 @@ impl Journal for Faulty {
         self.inner.count_parked().await
     }
 
+    async fn oldest_start(&self) -> Result<Option<Timestamp>, Error> {
+        self.read().await?;
+        self.inner.oldest_start().await
+    }
+
     async fn count_unarmed(&self) -> Result<i64, Error> {
         self.read().await?;
         self.inner.count_unarmed().await

@@ -133,6 +133,12 @@ async fn a_saga_from_its_start_to_its_history() {
     assert!(table.lines()[1].contains("910001") && table.lines()[1].contains('Z'), "{table:#?}");
     assert!(table.stderr.contains("--before"), "{table:#?}");
 
+    let horizon = shell.run(&["saga", "horizon", "-o", "id"]).await.ok();
+    let accepted = shell.run(&["saga", "show", id, "-o", "json"]).await.ok().json()["accepted_at"].as_i64().unwrap();
+    let behind = accepted - horizon.stdout.trim().parse::<i64>().unwrap();
+    assert!((3_540_000..=3_600_000).contains(&behind), "an hour and what has passed since: {behind} ms");
+    assert!(shell.run(&["saga", "horizon"]).await.ok().stdout.ends_with("Z\n"));
+
     let shown = shell.run(&["saga", "show", id, "-o", "json"]).await.ok();
     assert!(shown.json()["context"]["auditLog"].as_array().unwrap().len() > 3);
     assert!(!shown.stdout.contains("tok_visa"));

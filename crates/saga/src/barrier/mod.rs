@@ -230,7 +230,8 @@ impl Pass {
 }
 
 /// Raises the pruning horizon to the orchestrator's and removes at most `limit` rows behind it; call it again while it
-/// returns that many. `horizon` is the start of the oldest saga that is not over: a horizon that is too late makes the
+/// returns that many. `horizon` is the start of the oldest saga that is not over
+/// ([`Engine::horizon`](crate::engine::Engine::horizon), `steadfast saga horizon`): a horizon that is too late makes the
 /// barrier refuse the calls of living sagas. It never moves back.
 pub async fn prune<DB: Backend>(tx: &mut Transaction<'_, DB>, horizon: Timestamp, limit: u32) -> Result<u64, Error> {
     DB::prune(tx, horizon, limit).await

@@ -16,6 +16,7 @@
 //! | `standing` | waits for sagas of other nodes |
 //! | `election` | who of the nodes goes first |
 //! | `operate`, `view`, `watch` | what operators do and see |
+//! | `horizon` | up to when participants may prune their barriers |
 //!
 //! Critical path of a saga: the start's commit, its calls, the commit point's commit, the end's commit. Nothing is read.
 //! An idle engine asks the journal two things a second.
@@ -40,6 +41,7 @@ mod definitions;
 mod dispatch;
 mod ear;
 mod election;
+mod horizon;
 mod lane;
 mod operate;
 mod pressure;
@@ -62,7 +64,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use steadfast_core::sealing::Keyring;
-use steadfast_core::{Clock, SagaId};
+use steadfast_core::{Clock, SagaId, Timestamp};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -188,6 +190,18 @@ impl Engine {
     /// of the key at present.
     pub async fn shred(&self, id: SagaId) -> Result<bool, Error> {
         self.core.shred(id).await
+    }
+
+    /// The pruning horizon, up to which participants may [`prune`](crate::barrier::prune) their barriers: the start of the oldest
+    /// saga that is executing or waits for an operator, at whatever node, and at most an hour ago, since a start may be on
+    /// its way to the journal.
+    ///
+    /// # Errors
+    /// The journal's, where it cannot be read.
+    pub async fn horizon(&self) -> Result<Timestamp, Error> {
+        // The time first: what is begun after it does not lie behind it.
+        let now = self.core.clock.now();
+        Ok(horizon::behind(self.core.journal.oldest_start().await?, now))
     }
 
     /// Sagas in memory: executing or on their way to rest.

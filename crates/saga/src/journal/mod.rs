@@ -414,6 +414,9 @@ pub trait Journal: Debug + Send + Sync {
     /// How many sagas wait for an operator.
     async fn count_parked(&self) -> Result<i64, Error>;
 
+    /// The start of the oldest saga that is executing or waits for an operator.
+    async fn oldest_start(&self) -> Result<Option<Timestamp>, Error>;
+
     /// The invariant: sagas that neither rest nor wake. Always 0.
     async fn count_unarmed(&self) -> Result<i64, Error>;
 

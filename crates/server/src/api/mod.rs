@@ -7,6 +7,7 @@
 //! | `GET /v1/sagas/{id}` | `saga.read`, or whoever began it | one saga with its steps and its audit log |
 //! | `POST /v1/sagas/{id}/{act}` | `saga.operate` | `cancel`, `hold`, `release`, `retry`, `skip`, `resolve` |
 //! | `GET /v1/sagas/{id}/events` | as `GET /v1/sagas/{id}` | its audit log, then each change as it becomes durable |
+//! | `GET /v1/horizon` | `saga.read` | up to when participants may prune their barriers |
 //! | `GET /v1/events` | `saga.read` | the changes of this node's sagas; filter `definition` |
 //! | `POST /v1/definitions` | `saga.define` | uploads a definition |
 //! | `GET /v1/definitions` | `saga.read` or `saga.define` | all versions, newest first; filter `name` |
@@ -14,6 +15,7 @@
 
 mod definitions;
 mod events;
+mod horizon;
 mod operate;
 mod sagas;
 
@@ -32,6 +34,7 @@ pub(crate) fn router(engine: Engine, verifier: Verifier) -> Router {
         .route("/v1/definitions", post(definitions::upload).get(definitions::list))
         .route("/v1/definitions/{name}/{version}", get(definitions::show))
         .route("/v1/events", get(events::of_all))
+        .route("/v1/horizon", get(horizon::show))
         .route("/v1/sagas", get(sagas::list))
         .route("/v1/sagas/{name}", post(sagas::start).get(sagas::show))
         .route("/v1/sagas/{name}/events", get(events::of_one))

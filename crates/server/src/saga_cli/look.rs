@@ -104,6 +104,17 @@ pub(super) async fn show(client: &Client, show: &Show, output: Output) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
+/// With `-o id` the bare number, for `saga_barrier_prune`.
+pub(super) async fn horizon(client: &Client, output: Output) -> Result<ExitCode, Fault> {
+    let answer = client.json(Ask::get("/v1/horizon")).await?;
+    match output {
+        Output::Json => print::say(&answer.to_string()),
+        Output::Id => print::say(&print::text(&answer, "horizon")),
+        Output::Table => print::say(&print::moment(&answer, "horizon")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn whole(saga: &Value) {
     let definition = format!("{} {}", print::text(saga, "definition"), print::text(saga, "version"));
     for (name, value) in [

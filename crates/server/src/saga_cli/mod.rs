@@ -56,6 +56,8 @@ enum Saga {
     List(look::List),
     /// Shows a saga with its steps and its history.
     Show(look::Show),
+    /// Tells up to when participants may prune their barriers: the start of the oldest saga that is not over.
+    Horizon,
     /// Follows a saga to its end, or all sagas of a node.
     Watch(watch::Watch),
     /// Gives all waiting and parked steps new budgets.
@@ -100,6 +102,7 @@ async fn run(common: &Common, command: Saga) -> Result<ExitCode, Fault> {
         Saga::Start(start) => start::run(&client, start, output).await,
         Saga::List(list) => look::list(&client, &list, output).await,
         Saga::Show(show) => look::show(&client, &show, output).await,
+        Saga::Horizon => look::horizon(&client, output).await,
         Saga::Watch(watch) => watch::run(&client, &watch, output).await,
         Saga::Retry(act) => act::plain(&client, "retry", act, output).await,
         Saga::Cancel(act) => act::plain(&client, "cancel", act, output).await,

@@ -160,6 +160,10 @@ impl Journal for Scripted {
         self.memory.count_parked().await
     }
 
+    async fn oldest_start(&self) -> Result<Option<Timestamp>, Error> {
+        self.memory.oldest_start().await
+    }
+
     async fn count_unarmed(&self) -> Result<i64, Error> {
         self.memory.count_unarmed().await
     }

@@ -3,7 +3,7 @@
 use super::{
     Append, Head, Journal, NOON, Row, Status, append, ended, id, more, new, number, running, start, start_of, take,
 };
-use crate::journal::{Filter, Put, Stored};
+use crate::journal::{Filter, NewSaga, Put, Stored};
 use steadfast_core::Timestamp;
 
 pub(super) async fn pages_hold_every_unsettled_saga_once(journal: &dyn Journal) {
@@ -91,6 +91,32 @@ pub(super) async fn lists_are_filtered_and_newest_first(journal: &dyn Journal) {
         paged.truncate(filter.limit as usize);
         assert_eq!(shown(paged), expected, "{name}, in pages");
     }
+}
+
+pub(super) async fn the_oldest_start_is_of_what_is_not_over(journal: &dyn Journal) {
+    let lane = take(journal).await;
+    assert_eq!(journal.oldest_start().await.expect("read"), None);
+    let at = |second: i64| Timestamp::from_millis(NOON.as_millis() + second * 1_000);
+    let begun = |key: &str, second, head| {
+        let new = NewSaga { started_at: at(second), ..new(key) };
+        Append { head, ..start_of(new) }
+    };
+    let completed = || ended(Status::Completed, None);
+    let parked = || ended(Status::Failed, Some("exhausted"));
+    // None of them in the order of their starts.
+    let rows = vec![
+        begun("parked", 3, parked()),
+        begun("young", 4, running()),
+        begun("over", 1, completed()),
+        begun("old", 2, running()),
+    ];
+    let outcomes = append(journal, lane, rows).await;
+    assert_eq!(journal.oldest_start().await.expect("read"), Some(at(2)), "one that is executing");
+    append(journal, lane, vec![more("old", number(outcomes[3]), 2, completed())]).await;
+    assert_eq!(journal.oldest_start().await.expect("read"), Some(at(3)), "one that waits for an operator");
+    append(journal, lane, vec![more("young", number(outcomes[1]), 2, completed())]).await;
+    append(journal, lane, vec![more("parked", number(outcomes[0]), 2, completed())]).await;
+    assert_eq!(journal.oldest_start().await.expect("read"), None);
 }
 
 pub(super) async fn what_neither_rests_nor_wakes_is_counted(journal: &dyn Journal) {

@@ -39,6 +39,7 @@ where
     appends::any_text_is_kept(&*open().await).await;
     lists::pages_hold_every_unsettled_saga_once(&*open().await).await;
     lists::lists_are_filtered_and_newest_first(&*open().await).await;
+    lists::the_oldest_start_is_of_what_is_not_over(&*open().await).await;
     lists::what_neither_rests_nor_wakes_is_counted(&*open().await).await;
     lists::a_version_of_a_definition_is_immutable(&*open().await).await;
     lists::standings_come_in_the_order_asked(&*open().await).await;

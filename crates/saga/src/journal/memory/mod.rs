@@ -280,6 +280,12 @@ impl Journal for Memory {
         Ok(tables.sagas.values().filter(|record| record.row.head.status == Status::Failed).map(|_| 1).sum())
     }
 
+    async fn oldest_start(&self) -> Result<Option<Timestamp>, Error> {
+        let tables = self.tables();
+        let open = tables.sagas.values().map(|record| &record.row).filter(|row| !row.head.status.is_settled());
+        Ok(open.map(|row| row.started_at).min())
+    }
+
     async fn count_unarmed(&self) -> Result<i64, Error> {
         let tables = self.tables();
         let heads = tables.sagas.values().map(|record| &record.row.head);

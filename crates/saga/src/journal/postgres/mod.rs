@@ -260,6 +260,10 @@ impl Journal for Postgres {
         reads::count(self.db.pool(), include_str!("count_parked.sql")).await
     }
 
+    async fn oldest_start(&self) -> Result<Option<Timestamp>, Error> {
+        reads::oldest_start(self.db.pool()).await
+    }
+
     async fn count_unarmed(&self) -> Result<i64, Error> {
         reads::count(self.db.pool(), include_str!("count_unarmed.sql")).await
     }

@@ -228,6 +228,12 @@ impl Journal for Sqlite {
         Ok(sqlx::query_scalar(include_str!("count_parked.sql")).fetch_one(self.db.readers()).await?)
     }
 
+    async fn oldest_start(&self) -> Result<Option<Timestamp>, Error> {
+        let oldest: Option<i64> =
+            sqlx::query_scalar(include_str!("read_oldest_start.sql")).fetch_one(self.db.readers()).await?;
+        Ok(oldest.map(Timestamp::from_millis))
+    }
+
     async fn count_unarmed(&self) -> Result<i64, Error> {
         Ok(sqlx::query_scalar(include_str!("count_unarmed.sql")).fetch_one(self.db.readers()).await?)
     }

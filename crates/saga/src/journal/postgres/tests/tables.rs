@@ -218,6 +218,8 @@ async fn no_statement_reads_a_whole_table() {
         ("find_saga", "saga_id"),
         ("count_parked", "saga_parked_no"),
         ("count_unarmed", "saga_lane"),
+        ("read_oldest_start", "saga_lane"),
+        ("read_oldest_start", "saga_parked_no"),
         ("attend", "saga_lane"),
     ];
     let by_server = plans(&mut plain).await;

@@ -198,6 +198,10 @@ impl Journal for Mortal {
         self.journal.count_parked().await
     }
 
+    async fn oldest_start(&self) -> Result<Option<Timestamp>, Error> {
+        self.journal.oldest_start().await
+    }
+
     async fn count_unarmed(&self) -> Result<i64, Error> {
         self.journal.count_unarmed().await
     }

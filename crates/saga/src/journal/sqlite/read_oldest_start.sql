@@ -1,0 +1,8 @@
+-- The start of the oldest saga that is executing or waits for an operator (indexes saga_unsettled and saga_parked, as many entries
+-- as there are such sagas). No lock; a read.
+select min(open.started_at)
+from (
+    select min(started_at) as started_at from saga where status in ('pending', 'running', 'compensating')
+    union all
+    select min(started_at) from saga where status = 'failed'
+) open
