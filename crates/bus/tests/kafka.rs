@@ -161,6 +161,25 @@ async fn weak_topics_are_named_with_the_promise_that_breaks() {
     assert_eq!(found, expected);
 }
 
+#[tokio::test]
+async fn a_topic_that_is_just_made_is_judged_by_its_own_settings() {
+    // Not every broker, and not every part of one, knows it when it says that it was made.
+    let topics: Vec<String> = (0..8).map(|n| unique(&format!("judged-{n}"))).collect();
+    let wide = NewTopics::Create { partitions: 32, replication: 1 };
+    let judged = topics.iter().map(|topic| async move {
+        let producer = Producer::open(Config { topics: wide, ..config(server()) }).unwrap();
+        (topic, producer.weaknesses(&[topic]).await)
+    });
+    for (topic, found) in futures_util::future::join_all(judged).await {
+        let topic = || topic.clone();
+        let expected = [
+            Weakness::Replication { topic: topic(), replicas: 1 },
+            Weakness::MinInsync { topic: topic(), min_insync: 1 },
+        ];
+        assert_eq!(found.unwrap(), expected);
+    }
+}
+
 /// An owner that keeps positions, as a projection does.
 struct Owner {
     member: Member,

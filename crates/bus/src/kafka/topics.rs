@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::context::Quiet;
 use super::{Config, NewTopics};
@@ -18,6 +18,8 @@ use crate::Error;
 
 /// How long an answer about a topic may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// After a topic was made, not every broker knows it at once.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How long a refusal is remembered: one bad topic must not cost every batch a round trip.
 const REMEMBER: Duration = Duration::from_secs(10);
 
@@ -163,29 +165,39 @@ impl Topics {
 
     pub(super) async fn weaknesses(&self, topic: &str) -> Result<Vec<Weakness>, Error> {
         self.ready(topic).await?;
-        let replicas = self.replicas(topic).await?.unwrap_or_default();
+        let limit = Instant::now() + ANSWER;
+        loop {
+            match self.settings(topic).await? {
+                Some(settings) => return Ok(judge(topic, &settings)),
+                None if Instant::now() + AGAIN < limit => sleep(AGAIN).await,
+                None => return Err(Error::Unavailable(format!("no broker tells the settings of topic {topic}"))),
+            }
+        }
+    }
+
+    /// What the topic's settings are; none where a broker does not know it, or not yet.
+    async fn settings(&self, topic: &str) -> Result<Option<Settings>, Error> {
+        let Some(replicas) = self.replicas(topic).await?.filter(|replicas| *replicas > 0) else { return Ok(None) };
         let specifier = [ResourceSpecifier::Topic(topic)];
         let described = self.admin.describe_configs(&specifier, &options()).await.map_err(|error| away(&error))?;
         let config = match described.into_iter().next() {
             Some(Ok(config)) => config,
+            None | Some(Err(Code::UnknownTopicOrPartition | Code::UnknownTopic)) => return Ok(None),
             Some(Err(code)) => {
                 let way_out = "grant this client DESCRIBE_CONFIGS on the topic";
                 return Err(Error::Unavailable(format!(
                     "the settings of topic {topic} cannot be read ({code:?}): {way_out}"
                 )));
             }
-            None => return Err(Error::Unavailable(format!("no broker tells the settings of topic {topic}"))),
         };
-        let text = |name: &str| value(&config, name);
-        Ok(judge(
-            topic,
-            &Settings {
-                replicas,
-                min_insync: text("min.insync.replicas").parse().unwrap_or(1),
-                unclean: text("unclean.leader.election.enable") == "true",
-                compacted: text("cleanup.policy").contains("compact"),
-            },
-        ))
+        let text = |name: &str| config.get(name).and_then(|entry| entry.value.as_deref());
+        // A topic that is not known there has none of them.
+        Ok(text("min.insync.replicas").map(|min_insync| Settings {
+            replicas,
+            min_insync: min_insync.parse().unwrap_or(1),
+            unclean: text("unclean.leader.election.enable") == Some("true"),
+            compacted: text("cleanup.policy").is_some_and(|policy| policy.contains("compact")),
+        }))
     }
 
     /// How many replicas the topic has; none where there is no such topic.
@@ -244,10 +256,6 @@ impl fmt::Debug for Topics {
 
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
-}
-
-fn value<'a>(config: &'a ConfigResource, name: &str) -> &'a str {
-    config.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default()
 }
 
 /// Why a topic was not made.
