@@ -164,8 +164,8 @@ async fn weak_topics_are_named_with_the_promise_that_breaks() {
 #[tokio::test]
 async fn a_topic_that_is_just_made_is_judged_by_its_own_settings() {
     // Not every broker, and not every part of one, knows it when it says that it was made.
-    let topics: Vec<String> = (0..8).map(|n| unique(&format!("judged-{n}"))).collect();
-    let wide = NewTopics::Create { partitions: 32, replication: 1 };
+    let topics: Vec<String> = (0..4).map(|n| unique(&format!("judged-{n}"))).collect();
+    let wide = NewTopics::Create { partitions: 16, replication: 1 };
     let judged = topics.iter().map(|topic| async move {
         let producer = Producer::open(Config { topics: wide, ..config(server()) }).unwrap();
         (topic, producer.weaknesses(&[topic]).await)
@@ -301,9 +301,9 @@ async fn the_ends_are_told_of_partitions_that_hold_records() {
 #[tokio::test]
 async fn the_ends_of_a_topic_that_is_just_made_are_waited_for() {
     // Its partitions are led one after the other, which the answer to the making does not wait for.
-    let topics: Vec<String> = (0..8).map(|n| unique(&format!("fresh-{n}"))).collect();
+    let topics: Vec<String> = (0..4).map(|n| unique(&format!("fresh-{n}"))).collect();
     let made = topics.iter().map(|topic| async move {
-        make(topic, 32, &[]).await;
+        make(topic, 16, &[]).await;
         kafka::ends(&config(server()), std::slice::from_ref(topic)).await
     });
     for ends in futures_util::future::join_all(made).await {
