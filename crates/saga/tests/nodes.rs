@@ -84,7 +84,7 @@ async fn a_killed_node_is_taken_over_within_two_leases(cluster: Cluster) {
     has_taken_over(&b).await;
     let took = killed.elapsed();
     // Beyond two leases: a tick, and what a busy machine takes.
-    assert!(took < 2 * LEASE + Duration::from_millis(500), "{took:?}");
+    assert!(took < 2 * LEASE + Duration::from_millis(300), "{took:?}");
     println!("taken over after {took:?}, leases of {LEASE:?}");
     for id in ids {
         let status = b.settled(id).await;
@@ -120,7 +120,7 @@ async fn without_a_leader_anybody_takes_over_a_lease_later(cluster: Cluster) {
     let took = killed.elapsed();
     // The last renewal was up to a sixth of a lease old, or two on a busy machine.
     assert!(took > LEASE + LEASE / 2, "not before a further lease: {took:?}");
-    assert!(took < 3 * LEASE, "{took:?}");
+    assert!(took < 2 * LEASE + Duration::from_millis(400), "{took:?}");
     cluster.check(id, b.settled(id).await).await;
 
     // A leader does not wait.
@@ -207,7 +207,7 @@ async fn a_drain_ends_although_the_journal_is_away(cluster: Cluster) {
     cluster.shop.open_gate();
     let begun = Instant::now();
     a.engine.drain().await;
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
     // Nothing could be given up: the lease runs out.
     cluster.check(id, b.settled(id).await).await;
 }
