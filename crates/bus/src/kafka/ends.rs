@@ -1,7 +1,5 @@
 //! Where the partitions of topics end: for who reads all there is and then stops.
 
-use std::time::Duration;
-
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
 use rdkafka::error::KafkaError;
@@ -9,14 +7,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::{Instant, sleep};
 
 use super::Config;
-use super::topics::{away, setting};
+use super::topics::{AGAIN, ANSWER, away, setting};
 use crate::{Error, Partition};
-
-/// How long brokers may take for an answer.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// A topic that was just made, or whose leader moves, has partitions that nobody leads yet.
-const AGAIN: Duration = Duration::from_millis(50);
 
 /// The partitions of these topics that hold records, each with the offset behind its last one. A topic that is not there
 /// holds none.
@@ -32,6 +24,7 @@ pub async fn ends(config: &Config, topics: &[String]) -> Result<Vec<(Partition, 
         // All of it waits for brokers' answers.
         let told = tokio::task::spawn_blocking(move || filled(&settings, &topics));
         match told.await.map_err(|_| Error::Closed)? {
+            // A topic that was just made, or whose leader moves, has partitions that nobody leads yet.
             Err(Error::Unavailable(_)) if Instant::now() + AGAIN < limit => sleep(AGAIN).await,
             answer => return answer,
         }

@@ -17,9 +17,9 @@ use super::{Config, NewTopics};
 use crate::Error;
 
 /// How long an answer about a topic may take.
-const ANSWER: Duration = Duration::from_secs(10);
-/// After a topic was made, not every broker knows it at once.
-const AGAIN: Duration = Duration::from_millis(50);
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// When to ask again about a topic of which brokers do not know everything yet.
+pub(super) const AGAIN: Duration = Duration::from_millis(50);
 /// How long a refusal is remembered: one bad topic must not cost every batch a round trip.
 const REMEMBER: Duration = Duration::from_secs(10);
 
@@ -170,33 +170,33 @@ impl Topics {
             match self.settings(topic).await? {
                 Some(settings) => return Ok(judge(topic, &settings)),
                 None if Instant::now() + AGAIN < limit => sleep(AGAIN).await,
-                None => return Err(Error::Unavailable(format!("no broker tells the settings of topic {topic}"))),
+                None => {
+                    let way_out =
+                        "grant this client DESCRIBE_CONFIGS on the topic, or see whether its brokers are well";
+                    return Err(Error::Unavailable(format!(
+                        "no broker tells the settings of topic {topic}: {way_out}"
+                    )));
+                }
             }
         }
     }
 
-    /// What the topic's settings are; none where a broker does not know it, or not yet.
+    /// What the topic's settings are; none where nobody leads it yet, or a broker tells none of them.
     async fn settings(&self, topic: &str) -> Result<Option<Settings>, Error> {
         let Some(replicas) = self.replicas(topic).await?.filter(|replicas| *replicas > 0) else { return Ok(None) };
         let specifier = [ResourceSpecifier::Topic(topic)];
         let described = self.admin.describe_configs(&specifier, &options()).await.map_err(|error| away(&error))?;
         let config = match described.into_iter().next() {
-            Some(Ok(config)) => config,
-            None | Some(Err(Code::UnknownTopicOrPartition | Code::UnknownTopic)) => return Ok(None),
-            Some(Err(code)) => {
-                let way_out = "grant this client DESCRIBE_CONFIGS on the topic";
-                return Err(Error::Unavailable(format!(
-                    "the settings of topic {topic} cannot be read ({code:?}): {way_out}"
-                )));
-            }
+            Some(Ok(config)) if !config.entries.is_empty() => config,
+            // The client passes on no error of a single topic: one that is not known, or not shown to us, has no settings.
+            _ => return Ok(None),
         };
-        let text = |name: &str| config.get(name).and_then(|entry| entry.value.as_deref());
-        // A topic that is not known there has none of them.
-        Ok(text("min.insync.replicas").map(|min_insync| Settings {
+        let text = |name: &str| config.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+        Ok(Some(Settings {
             replicas,
-            min_insync: min_insync.parse().unwrap_or(1),
-            unclean: text("unclean.leader.election.enable") == Some("true"),
-            compacted: text("cleanup.policy").is_some_and(|policy| policy.contains("compact")),
+            min_insync: text("min.insync.replicas").parse().unwrap_or(1),
+            unclean: text("unclean.leader.election.enable") == "true",
+            compacted: text("cleanup.policy").contains("compact"),
         }))
     }
 
