@@ -104,8 +104,9 @@ pub(super) async fn count(pool: &PgPool, statement: &'static str) -> Result<i64,
 }
 
 pub(super) async fn oldest_start(pool: &PgPool) -> Result<Option<Timestamp>, Error> {
-    let oldest = sqlx::query_scalar(include_str!("read_oldest_start.sql")).fetch_one(pool).await.map_err(sql)?;
-    Ok(Option::<i64>::map(oldest, Timestamp::from_millis))
+    let oldest: Option<i64> =
+        sqlx::query_scalar(include_str!("read_oldest_start.sql")).fetch_one(pool).await.map_err(sql)?;
+    Ok(oldest.map(Timestamp::from_millis))
 }
 
 pub(super) async fn put_definition(pool: &PgPool, stored: &Stored) -> Result<Put, Error> {
